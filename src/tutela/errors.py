@@ -1,0 +1,115 @@
+"""Every error that Tutela raises, in one tree.
+
+TutelaError
+├── Rejected              content that can't be examined: it holds, with a typed reason
+├── InvalidSignal         text that is not a fingerprint of the named signal
+├── ConfigurationError    a setting or plug-in that can't be used
+├── PolicyError           a policy file that can't be used, with its line
+├── BankError             a bank operation that is refused
+│   ├── UnknownBank
+│   ├── BankExists
+│   ├── UnknownEntry
+│   └── ImportRefused     an import that was quarantined or has no good row
+├── StoreError            the database can't be reached, or is of another version
+├── IndexDamaged          a snapshot that fails its checksum or is of another version
+├── FetchRefused          a URL that Tutela will not fetch
+└── AccessDenied          a key that is unknown, or lacks the scope or the rate
+
+Each message says what happened and names the cure. A lower layer's exception never leaves
+a public function as it is.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class TutelaError(Exception):
+    """Base of every error that Tutela raises on purpose."""
+
+
+class Reason(StrEnum):
+    """Why content could not be examined."""
+
+    EMPTY = "empty"
+    UNKNOWN_TYPE = "unknown-type"
+    UNSUPPORTED = "unsupported"
+    CORRUPT = "corrupt"
+    TRUNCATED = "truncated"
+    TOO_MANY_BYTES = "too-many-bytes"
+    TOO_MANY_PIXELS = "too-many-pixels"
+    TOO_MANY_FRAMES = "too-many-frames"
+    TOO_MUCH_MEMORY = "too-much-memory"
+    TOO_SLOW = "too-slow"
+    DECODER_CRASHED = "decoder-crashed"
+    UNREADABLE_FILE = "unreadable-file"
+
+
+class Rejected(TutelaError):
+    """Content that can't be examined; the verdict is then `hold`, never `allow`.
+
+    `reason` is for programs, the message for people. Neither quotes the content.
+    """
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+    def __reduce__(self) -> tuple[type[Rejected], tuple[Reason, str]]:
+        return type(self), (self.reason, self.message)
+
+
+class InvalidSignal(TutelaError):
+    """Text that is not a fingerprint of the named signal."""
+
+
+class ConfigurationError(TutelaError):
+    """A setting or plug-in that can't be used."""
+
+
+class PolicyError(TutelaError):
+    """A policy file that can't be used. `line` is 1-based; 0 when no single line is at fault."""
+
+    def __init__(self, message: str, *, source: str = "", line: int = 0) -> None:
+        where = f"{source}:{line}: " if line else f"{source}: " if source else ""
+        super().__init__(f"{where}{message}")
+        self.message = message
+        self.source = source
+        self.line = line
+
+
+class BankError(TutelaError):
+    """A bank operation that is refused."""
+
+
+class UnknownBank(BankError):
+    """No bank of that name; `tutela bank list` shows those there are."""
+
+
+class BankExists(BankError):
+    """A bank of that name exists already."""
+
+
+class UnknownEntry(BankError):
+    """No entry of that number in the bank."""
+
+
+class ImportRefused(BankError):
+    """An import that was quarantined, or holds no usable row."""
+
+
+class StoreError(TutelaError):
+    """The database can't be reached, or its tables are of another version."""
+
+
+class IndexDamaged(TutelaError):
+    """A snapshot that fails its checksum or is of another version; it is rebuilt from the store."""
+
+
+class FetchRefused(TutelaError):
+    """A URL that Tutela will not fetch."""
+
+
+class AccessDenied(TutelaError):
+    """A key that is unknown, or lacks the scope or the rate for this call."""

@@ -1,0 +1,55 @@
+"""What decoding gives: bounded, upright, grey frames and the facts about the file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+MiB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what decoding one piece of content may cost. Beyond any of them it is rejected."""
+
+    max_bytes: int = 64 * MiB
+    """Size of the encoded content, bytes."""
+    max_pixels: int = 100_000_000
+    """Declared pixels of one frame, before anything is decoded."""
+    max_frames: int = 16
+    """Frames of an animation that are fingerprinted: the first, the last and an even spread."""
+    max_seconds: float = 2.0
+    """Wall-clock time for one piece of content, seconds."""
+    max_memory: int = 256 * MiB
+    """Memory that decoding may take beyond the idle worker, bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture, upright (EXIF orientation applied) and grey.
+
+    `luma` is uint8, (height, width), ITU-R BT.601 weights on sRGB. It may be smaller than the
+    content: its shorter side is at least the `detail` asked for, or the content's own.
+    """
+
+    index: int
+    """Position in the animation, from 0."""
+    luma: NDArray[np.uint8]
+    background: str = ""
+    """`white` or `black` when the picture has transparency: it is fingerprinted on both."""
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """The decoded, bounded form of content."""
+
+    format: str
+    """`jpeg`, `png`, `gif`, `webp`, `avif`, `heif`, `bmp` or `tiff`."""
+    width: int
+    """Pixels of the upright content, before any reduction."""
+    height: int
+    frame_count: int
+    """Frames in the file; `frames` holds a bounded sample of them."""
+    frames: tuple[Frame, ...]

@@ -1,0 +1,96 @@
+"""The one interface that every fingerprint implements, Tutela's own and third-party ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tutela.media.types import Media
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """One fingerprint of content, or of a part of it."""
+
+    signal: str
+    value: bytes
+    quality: int | None = None
+    """0–100 where the signal has such a notion; below its `min_quality` it is never searched."""
+    part: str = ""
+    """Which part of the content, for people: `frame 3`, `frame 0 on black`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One row of the index within the radius of one query row."""
+
+    query: int
+    """Which query row."""
+    entry: int
+    """The bank entry whose row it is."""
+    distance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A bank entry that a fingerprint matches. `variant` names the transformed query, if any."""
+
+    entry: int
+    distance: int
+    variant: str = ""
+
+
+class SignalType(Protocol):
+    """A kind of fingerprint. Registered as an entry point in the group `tutela.signals`.
+
+    A signal whose `radius` is None is compared for equality; one with a radius is a set of
+    rows of `row_bits` bits that are searched by Hamming distance. The index knows rows and entries
+    alone: what a match is, the signal decides in `judge`, so that a picture (one row), a video
+    (a row a frame) and local fingerprints (hundreds of rows) share one search.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def radius(self) -> int | None:
+        """Largest Hamming distance that matches; None for equality."""
+    @property
+    def row_bits(self) -> int:
+        """Bits of a row, a multiple of 64; 0 for a signal compared for equality."""
+    @property
+    def min_quality(self) -> int:
+        """Fingerprints of a lower quality are neither searched nor accepted into a bank."""
+    @property
+    def detail(self) -> int:
+        """Shorter side of `Frame.luma` that the signal needs, pixels; 0 if it reads no pixels."""
+
+    def fingerprint(self, data: bytes, media: Media | None) -> Sequence[Fingerprint]:
+        """Fingerprints of content; `media` is None when it could not be decoded."""
+
+    def parse(self, text: str) -> bytes:
+        """The value that `format` wrote, canonical. Raises `InvalidSignal`."""
+
+    def format(self, value: bytes) -> str:
+        """The value as text for people and files."""
+
+    def rows(self, value: bytes) -> Sequence[bytes]:
+        """The rows that a bank entry of this value puts into the index."""
+
+    def queries(self, value: bytes) -> Mapping[str, bytes]:
+        """The rows to search for, by variant: `""` as it is, `mirrored`, `rotated 90` …"""
+
+    def judge(self, variants: Sequence[str], hits: Sequence[Hit]) -> Sequence[Match]:
+        """The entries that match, at most one `Match` an entry; `hits[i].query` indexes variants."""
+
+
+def nearest(variants: Sequence[str], hits: Sequence[Hit]) -> list[Match]:
+    """The usual `judge`: every entry hit, at its smallest distance, nearest first."""
+    best: dict[int, Match] = {}
+    for hit in hits:
+        held = best.get(hit.entry)
+        if held is None or hit.distance < held.distance:
+            best[hit.entry] = Match(hit.entry, hit.distance, variants[hit.query])
+    return sorted(best.values(), key=lambda match: (match.distance, match.entry))
