@@ -19,6 +19,11 @@ class Fingerprint:
     """0–100 where the signal has such a notion; below its `min_quality` it is never searched."""
     part: str = ""
     """Which part of the content, for people: `frame 3`, `frame 0 on black`."""
+    variants: tuple[tuple[str, bytes], ...] = ()
+    """What the value would be had the content been transformed, by the name of the transform.
+
+    Only a query carries them: a bank keeps the value alone.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +62,15 @@ class SignalType(Protocol):
     @property
     def radius(self) -> int | None:
         """Largest Hamming distance that matches; None for equality."""
+
     @property
     def row_bits(self) -> int:
         """Bits of a row, a multiple of 64; 0 for a signal compared for equality."""
+
     @property
     def min_quality(self) -> int:
         """Fingerprints of a lower quality are neither searched nor accepted into a bank."""
+
     @property
     def detail(self) -> int:
         """Shorter side of `Frame.luma` that the signal needs, pixels; 0 if it reads no pixels."""
@@ -79,8 +87,12 @@ class SignalType(Protocol):
     def rows(self, value: bytes) -> Sequence[bytes]:
         """The rows that a bank entry of this value puts into the index."""
 
-    def queries(self, value: bytes) -> Mapping[str, bytes]:
-        """The rows to search for, by variant: `""` as it is, `mirrored`, `rotated 90` …"""
+    def queries(self, fingerprint: Fingerprint) -> Mapping[str, bytes]:
+        """The rows to search for, by variant: `""` as it is, `mirrored`, `rotated 90` …
+
+        Made from `fingerprint.variants` where they are there, else from the value as well as the
+        signal can: a lookup by value alone passes `Fingerprint(name, value)`.
+        """
 
     def judge(self, variants: Sequence[str], hits: Sequence[Hit]) -> Sequence[Match]:
         """The entries that match, at most one `Match` an entry; `hits[i].query` indexes variants."""
