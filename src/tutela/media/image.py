@@ -1,0 +1,279 @@
+"""Content to bounded, upright, grey frames; anything else is rejected with a typed reason."""
+
+from __future__ import annotations
+
+import io
+import math
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pillow_heif
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from tutela.errors import Reason, Rejected
+from tutela.media import colour, survey
+from tutela.media.colour import Depth
+from tutela.media.frames import Sampler
+from tutela.media.sniff import sniff
+from tutela.media.survey import Survey
+from tutela.media.types import Frame, Limits, Media
+
+# The decoder of each format, opened directly: no other decoder is ever tried on the bytes.
+_DECODERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
+    "avif": AvifImagePlugin.AvifImageFile,
+    "bmp": BmpImagePlugin.BmpImageFile,
+    "gif": GifImagePlugin.GifImageFile,
+    "heif": pillow_heif.HeifImageFile,
+    "jpeg": JpegImagePlugin.JpegImageFile,
+    "png": PngImagePlugin.PngImageFile,
+    "tiff": TiffImagePlugin.TiffImageFile,
+    "webp": WebPImagePlugin.WebPImageFile,
+}
+
+# Peak bytes a pixel of a still picture and of an animation, measured (docs/design/decoding.md).
+_COST = {
+    "avif": (14, 14),
+    "bmp": (5, 5),
+    "gif": (2, 14),
+    "heif": (11, 11),
+    "jpeg": (4, 4),
+    "png": (4, 13),
+    "tiff": (8, 8),
+    "webp": (17, 17),
+}
+
+
+def decode(data: bytes, limits: Limits = Limits(), *, detail: int = 512) -> Media:  # noqa: B008
+    """Decode content of any supported format.
+
+    `detail` is the shorter side, in pixels, that every `Frame.luma` keeps (or the content's own
+    where that is smaller); 0 keeps every pixel. Raises `Rejected`, and nothing else: for content
+    that is not an image, is damaged, or goes beyond `limits`. A native decoder can't be stopped
+    halfway nor survived when it crashes; for content from outside use `tutela.sandbox`.
+    """
+    started = time.monotonic()
+    if len(data) > limits.max_bytes:
+        raise Rejected(
+            Reason.TOO_MANY_BYTES,
+            f"{len(data)} bytes are above the {limits.max_bytes} allowed.",
+        )
+    kind = sniff(data)
+    declared = survey.survey(kind, data)
+    _check(kind, declared.width, declared.height, limits)
+    try:
+        if kind == "jpeg" and (fast := _fast_jpeg(data, declared, detail)) is not None:
+            frames: tuple[Frame, ...] = (Frame(0, _upright(fast, declared.orientation)),)
+            width, height = _turned(declared.width, declared.height, declared.orientation)
+            return Media(kind, width, height, 1, frames)
+        with _quiet():
+            return _decode(kind, data, declared, limits, detail, started + limits.max_seconds)
+    except Rejected:
+        raise
+    except (MemoryError, Image.DecompressionBombError) as error:
+        raise Rejected(Reason.TOO_MUCH_MEMORY, f"The {kind} file needs too much memory.") from error
+    except Exception as error:
+        # Damaged files make the decoders raise nearly every built-in exception.
+        raise _typed(kind, error) from error
+
+
+def _decode(
+    kind: str, data: bytes, declared: Survey, limits: Limits, detail: int, deadline: float
+) -> Media:
+    with _DECODERS[kind](io.BytesIO(data)) as image:
+        count = int(getattr(image, "n_frames", 1)) if kind in _COUNTED else declared.frames
+        if count > survey.MAX_SCAN:
+            raise survey.too_many("frames", survey.MAX_SCAN)
+        sampler = Sampler(limits.max_frames)
+        width = height = 0
+        for index in range(count):
+            _check_time(kind, deadline)
+            if image.tell() != index:
+                image.seek(index)
+            _check(kind, *image.size, limits, animated=count > 1, image=image)
+            if kind == "jpeg":
+                image.draft(image.mode, _draft_size(image.size, detail))
+            profile = image.info.get("icc_profile") or declared.profile
+            _check_profile(profile)
+            image.load()
+            turn = declared.orientation
+            if kind in ("png", "webp", "avif"):
+                turn = survey.orientation(image.info.get("exif"))
+            if not index:
+                size = (declared.width, declared.height) if kind == "jpeg" else image.size
+                width, height = _turned(*size, turn)
+            greys = colour.luma(image, detail, profile, _depth(kind, image))
+            frames = tuple(Frame(index, _upright(grey, turn), name) for name, grey in greys)
+            sampler.add(frames)
+            if sampler.nbytes > limits.max_memory // 2:
+                raise Rejected(Reason.TOO_MUCH_MEMORY, f"The frames of the {kind} are too large.")
+        _check_time(kind, deadline)
+    return Media(kind, width, height, count, sampler.frames())
+
+
+# Formats whose decoder counts the frames when it opens the file.
+_COUNTED = frozenset({"webp", "avif", "heif"})
+
+
+def _fast_jpeg(data: bytes, declared: Survey, detail: int) -> NDArray[np.uint8] | None:
+    """Luma of an ordinary JPEG, scaled while decoding; None where Pillow has to look."""
+    if declared.components not in (1, 3):
+        return None
+    if declared.profile is not None:
+        mode = "L" if declared.components == 1 else "RGB"
+        if len(declared.profile) > survey.MAX_PROFILE or not colour.is_srgb(declared.profile, mode):
+            return None
+    width, height = _draft_size((declared.width, declared.height), detail)
+    try:
+        grey = simplejpeg.decode_jpeg(
+            data, "GRAY", min_height=height, min_width=width, fastupsample=True
+        )
+    except ValueError:
+        return None
+    return np.ascontiguousarray(grey[:, :, 0])
+
+
+def _draft_size(size: tuple[int, int], detail: int) -> tuple[int, int]:
+    """The smallest size to decode at: `detail` on the shorter side, the other in proportion."""
+    shorter = min(size)
+    if detail <= 0 or shorter <= detail:
+        return size
+    return math.ceil(size[0] * detail / shorter), math.ceil(size[1] * detail / shorter)
+
+
+def _check(
+    kind: str,
+    width: int,
+    height: int,
+    limits: Limits,
+    *,
+    animated: bool = False,
+    image: ImageFile.ImageFile | None = None,
+) -> None:
+    pixels = width * height
+    if pixels > limits.max_pixels:
+        raise Rejected(
+            Reason.TOO_MANY_PIXELS,
+            f"{width}×{height} pixels are more than the {limits.max_pixels} allowed.",
+        )
+    if image is None and kind != "webp":
+        return
+    cost = pixels * _COST[kind][animated]
+    if image is not None and kind == "jpeg":
+        layers = len(image.layer) if isinstance(image, JpegImagePlugin.JpegImageFile) else 3
+        cost = pixels * (2 * layers if image.info.get("progressive") else 0)
+    elif image is not None and image.mode in ("1", "L", "P") and kind in ("png", "bmp", "tiff"):
+        cost //= 4
+    if cost > limits.max_memory:
+        raise Rejected(
+            Reason.TOO_MUCH_MEMORY,
+            f"Decoding {width}×{height} pixels of {kind} takes about {cost >> 20} MiB, more than "
+            f"the {limits.max_memory >> 20} MiB allowed.",
+        )
+
+
+def _check_time(kind: str, deadline: float) -> None:
+    if time.monotonic() > deadline:
+        raise Rejected(Reason.TOO_SLOW, f"Decoding the {kind} file took too long.")
+
+
+def _check_profile(profile: bytes | None) -> None:
+    if profile is not None and len(profile) > survey.MAX_PROFILE:
+        raise Rejected(
+            Reason.TOO_MUCH_MEMORY, f"A colour profile of {len(profile)} bytes is not examined."
+        )
+
+
+def _depth(kind: str, image: ImageFile.ImageFile) -> Depth:
+    if kind != "tiff" or not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return Depth()
+    bits = image.tag_v2.get(258, (1,))
+    wide = image.mode.startswith("I;16")
+    return Depth(
+        top=(1 << int(bits[0])) - 1 if wide else 0,
+        # Pillow inverts "white is zero" for up to eight bits and leaves wider samples.
+        inverted=image.tag_v2.get(262) == 0 and (wide or image.mode in ("I", "F")),
+    )
+
+
+def _turned(width: int, height: int, orientation: int) -> tuple[int, int]:
+    return (height, width) if orientation >= 5 else (width, height)
+
+
+def _upright(grey: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """The picture as it is to be seen, for an EXIF orientation 1–8."""
+    match orientation:
+        case 2:
+            grey = grey[:, ::-1]
+        case 3:
+            grey = grey[::-1, ::-1]
+        case 4:
+            grey = grey[::-1]
+        case 5:
+            grey = grey.T
+        case 6:
+            grey = grey[::-1].T
+        case 7:
+            grey = grey[::-1, ::-1].T
+        case 8:
+            grey = grey.T[::-1]
+    return np.ascontiguousarray(grey)
+
+
+def _typed(kind: str, error: Exception) -> Rejected:
+    text = str(error).lower()
+    if "truncated" in text or "premature" in text or "end of file" in text:
+        return Rejected(Reason.TRUNCATED, f"The {kind} file ends early.")
+    if "memory" in text or "too large" in text or "security limit" in text:
+        return Rejected(Reason.TOO_MUCH_MEMORY, f"The {kind} file needs too much memory.")
+    return Rejected(Reason.CORRUPT, f"The {kind} file is damaged ({type(error).__name__}).")
+
+
+_quiet_lock = threading.Lock()
+_quiet_depth = 0
+_quiet_state: warnings.catch_warnings[None] | None = None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the decoders' warnings from the caller, also when several threads decode at once.
+
+    `catch_warnings` alone restores the wrong filters when threads overlap: only the first one in
+    sets them, and the last one out puts them back.
+    """
+    global _quiet_depth, _quiet_state
+    with _quiet_lock:
+        _quiet_depth += 1
+        if _quiet_depth == 1:
+            _quiet_state = warnings.catch_warnings()
+            _quiet_state.__enter__()
+            warnings.filterwarnings("ignore", module=r"PIL\.|pillow_heif")
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _quiet_depth -= 1
+            if _quiet_depth == 0 and _quiet_state is not None:
+                _quiet_state.__exit__(None, None, None)
+                _quiet_state = None
+
+
+def single_threaded() -> None:
+    """Keep the decoders to one thread each: for a process that is one worker of several."""
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    pillow_heif.options.DECODE_THREADS = 1
