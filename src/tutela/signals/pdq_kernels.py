@@ -1,0 +1,216 @@
+"""The arithmetic of PDQ, compiled.
+
+PDQ blurs a picture with two passes of a box filter, samples the result at 64 × 64 points, takes
+a 16 × 16 corner of its DCT and compares each coefficient with their median ("The TMK+PDQF
+video-hashing algorithm and the PDQ image-hashing algorithm", Facebook, 2019). Blur, sampling and
+DCT are linear and separable, so for a given size the whole of it is two small matrices:
+with luma X (height × width), samples = R X Cᵀ and coefficients = (D R) X (D C)ᵀ. R and C have
+few entries that aren't zero, and are worked out once for each size (`axis`).
+
+A reduced picture needs no filter of its own: a cell of it stands for the pixels that it covers,
+so its weight is the sum of theirs.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.float32]
+Firsts: TypeAlias = NDArray[np.int64]
+
+GRID = 64
+"""Samples along each side of the blurred picture."""
+SIDE = 16
+"""DCT coefficients along each side that make the hash."""
+
+# Row k is the DCT-II basis function k + 1: PDQ leaves the constant one out.
+DCT = (
+    np.sqrt(2 / GRID)
+    * np.cos(np.pi / (2 * GRID) * np.outer(np.arange(1, SIDE + 1), 2 * np.arange(GRID) + 1))
+).astype(np.float32)
+
+
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def taps(length: int, cells: int, scale: float, mirrored: bool) -> tuple[Firsts, Floats]:
+    """Weights of each cell in each of the 64 samples along one side of a picture.
+
+    `length` is the side in pixels, of which each of the `cells` covers `scale`. Gives the first
+    cell of each sample (64,), and the weights (64, width) of the cells from there; first + width
+    never passes `cells`. `mirrored`: those of the picture read from its far end.
+    """
+    window = (length + 2 * GRID - 1) // (2 * GRID)
+    behind, ahead = (window - 1) // 2, window // 2
+    width = min(cells, int(np.ceil((2 * window - 1) / scale)) + 2)
+    first = np.zeros(GRID, np.int64)
+    weights = np.zeros((GRID, width), np.float32)
+    steps = np.zeros(2 * window + 1)
+    for sample in range(GRID):
+        # The sample is the mean of the second pass over low..high-1, and each of those is
+        # the mean of the first pass over its own window: a sum of boxes, kept as its steps.
+        centre = int((sample + 0.5) * length / GRID)
+        low, high = max(centre - behind, 0), min(centre + ahead + 1, length)
+        start = max(low - behind, 0)
+        stop = min(high + ahead, length)
+        steps[:] = 0.0
+        for middle in range(low, high):
+            left, right = max(middle - behind, 0), min(middle + ahead + 1, length)
+            share = 1.0 / ((high - low) * (right - left))
+            steps[left - start] += share
+            steps[right - start] -= share
+        if mirrored:
+            begin = min(int((length - stop) / scale), cells - width)
+        else:
+            begin = min(int(start / scale), cells - width)
+        first[sample] = begin
+        weight = 0.0
+        for pixel in range(start, stop):
+            weight += steps[pixel - start]
+            edge = float(length - 1 - pixel if mirrored else pixel)
+            # A pixel may lie across cells when the scale isn't whole.
+            cell = min(int(edge / scale), cells - 1)
+            inside = min(1.0, (cell + 1) * scale - edge)
+            if cell == cells - 1:
+                inside = 1.0
+            weights[sample, cell - begin] += weight * inside
+            if inside < 1.0:
+                weights[sample, cell + 1 - begin] += weight * (1.0 - inside)
+    return first, weights
+
+
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def basis(first: Firsts, weights: Floats, cells: int, dct: Floats) -> Floats:
+    """The weights of each cell in each of the 16 coefficients, (cells, 16)."""
+    out = np.zeros((cells, SIDE), np.float32)
+    for sample in range(GRID):
+        for tap in range(weights.shape[1]):
+            for k in range(SIDE):
+                out[first[sample] + tap, k] += weights[sample, tap] * dct[k, sample]
+    return out
+
+
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def samples_down(luma: NDArray[np.uint8], first: Firsts, weights: Floats) -> Floats:
+    """The picture blurred and sampled along its height: (64, width)."""
+    out = np.zeros((GRID, luma.shape[1]), np.float32)
+    for sample in range(GRID):
+        row = out[sample]
+        for tap in range(weights.shape[1]):
+            weight = weights[sample, tap]
+            line = luma[first[sample] + tap]
+            for x in range(row.size):
+                row[x] += weight * np.float32(line[x])
+    return out
+
+
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def coefficients(down: Floats, across: Floats, dct: Floats) -> Floats:
+    """The 16 × 16 DCT coefficients of a picture sampled along its height."""
+    out = np.zeros((SIDE, SIDE), np.float32)
+    line = np.empty(down.shape[1], np.float32)
+    for i in range(SIDE):
+        line[:] = 0.0
+        for sample in range(GRID):
+            weight = dct[i, sample]
+            row = down[sample]
+            for x in range(line.size):
+                line[x] += weight * row[x]
+        target = out[i]
+        for x in range(line.size):
+            value = line[x]
+            for j in range(SIDE):
+                target[j] += value * across[x, j]
+    return out
+
+
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def gradient_quality(down: Floats, first: Firsts, weights: Floats) -> int:
+    """PDQ's quality, 0–100: how much neighbouring samples differ, in hundredths of white."""
+    width = weights.shape[1]
+    above = np.zeros(GRID, np.float32)
+    row = np.zeros(GRID, np.float32)
+    total = 0
+    for i in range(GRID):
+        for j in range(GRID):
+            value = np.float32(0.0)
+            for tap in range(width):
+                value += weights[j, tap] * down[i, first[j] + tap]
+            row[j] = value
+        # Each difference is cut to a whole number before it is added, as the reference does.
+        for j in range(GRID - 1):
+            total += abs(int((row[j + 1] - row[j]) * np.float32(100) / np.float32(255)))
+        if i:
+            for j in range(GRID):
+                total += abs(int((row[j] - above[j]) * np.float32(100) / np.float32(255)))
+        above[:] = row
+    return min(total // 90, 100)
+
+
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def lower_median(values: Floats) -> float:
+    """The 128th smallest of 256 values: Hoare's selection, on a copy."""
+    work = values.copy().ravel()
+    wanted = work.size // 2 - 1
+    low, high = 0, work.size - 1
+    while low < high:
+        pivot = work[wanted]
+        i, j = low, high
+        while i <= j:
+            while work[i] < pivot:
+                i += 1
+            while pivot < work[j]:
+                j -= 1
+            if i <= j:
+                work[i], work[j] = work[j], work[i]
+                i += 1
+                j -= 1
+        if j < wanted:
+            low = i
+        if wanted < i:
+            high = j
+    return work[wanted]
+
+
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def pack(values: Floats, out: NDArray[np.uint8], transposed: NDArray[np.uint8]) -> None:
+    """The hash of coefficients and that of their transpose, 32 bytes each.
+
+    Bit 16 i + j, counted from the end of the value, tells that coefficient (i, j) is above the
+    median.
+    """
+    median = lower_median(values)
+    out[:] = 0
+    transposed[:] = 0
+    for i in range(SIDE):
+        for j in range(SIDE):
+            if values[i, j] > median:
+                out[31 - (2 * i + (j >> 3))] |= np.uint8(1 << (j & 7))
+                transposed[31 - (2 * j + (i >> 3))] |= np.uint8(1 << (i & 7))
+
+
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def hashes(
+    luma: NDArray[np.uint8],
+    down: tuple[Firsts, Floats],
+    down_mirrored: tuple[Firsts, Floats],
+    across: tuple[Firsts, Floats],
+    across_basis: Floats,
+    across_basis_mirrored: Floats,
+    dct: Floats,
+) -> tuple[NDArray[np.uint8], int]:
+    """The eight hashes of a picture, (8, 32), in the order of `pdq.VARIANTS`, and its quality.
+
+    The flipped ones are those that PDQ gives the flipped picture, sampling points included, not
+    the sign changes of one set of coefficients: at small sizes that differs by several bits.
+    """
+    out = np.empty((8, 32), np.uint8)
+    upright = samples_down(luma, down[0], down[1])
+    flipped = samples_down(luma, down_mirrored[0], down_mirrored[1])
+    pack(coefficients(upright, across_basis, dct), out[0], out[4])
+    pack(coefficients(upright, across_basis_mirrored, dct), out[1], out[5])
+    pack(coefficients(flipped, across_basis, dct), out[2], out[6])
+    pack(coefficients(flipped, across_basis_mirrored, dct), out[3], out[7])
+    return out, gradient_quality(upright, across[0], across[1])
