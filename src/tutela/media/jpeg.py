@@ -1,0 +1,63 @@
+"""Grey pixels of a JPEG at the scale that a fingerprint needs, without decoding the rest."""
+
+from __future__ import annotations
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from tutela.errors import Reason, Rejected
+
+# libjpeg reports the first oddity that it meets and goes on. Stray bytes before the end marker
+# come after the last block: the picture is whole, and cameras and editors do leave such bytes.
+# Any other oddity may have cost blocks, and what came after the first is not known.
+_HARMLESS = "extraneous bytes before marker 0xd9"
+_PREMATURE = "premature end"
+_NOT_OURS = ("Unsupported JPEG", "Unsupported color conversion")
+
+
+def luma(data: bytes, *, detail: int) -> NDArray[np.uint8] | None:
+    """The luma plane of a JPEG, uint8 (height, width), as stored: EXIF orientation not applied.
+
+    Reduced by 1/2, 1/4 or 1/8 (each side rounded up) as far as its shorter side stays at
+    least `detail` pixels. None where libjpeg can't give the luma plane as it is (CMYK, YCCK, RGB,
+    12 bits, …): decode such a file in full. Raises `Rejected` with `TRUNCATED` when the data
+    end before the picture does and `CORRUPT` for anything else that libjpeg warns of, save
+    stray bytes between the last block and the end marker. The caller bounds the pixels.
+    """
+    try:
+        height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError as error:
+        return _refuse(error)
+    if space not in ("YCbCr", "Gray"):
+        return None
+    eighths = next((n for n in (1, 2, 4) if min(_part(height, n), _part(width, n)) >= detail), 8)
+    rows, columns = _part(height, eighths), _part(width, eighths)
+
+    def decode(strict: bool) -> NDArray[np.uint8]:
+        plane: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+            data, colorspace="GRAY", min_height=rows, min_width=columns, strict=strict
+        )
+        return plane[:, :, 0]
+
+    try:
+        return decode(strict=True)
+    except ValueError as error:
+        if _HARMLESS in str(error):
+            return decode(strict=False)
+        return _refuse(error)
+
+
+def _part(length: int, eighths: int) -> int:
+    """A side reduced to that many eighths, as libjpeg rounds it."""
+    return -(-length * eighths // 8)
+
+
+def _refuse(error: ValueError) -> None:
+    """Raise `Rejected` for what libjpeg said, unless the file is whole but not for us."""
+    message = str(error)
+    if message.startswith(_NOT_OURS):
+        return
+    if _PREMATURE in message.lower():
+        raise Rejected(Reason.TRUNCATED, "the JPEG ends before its picture does") from None
+    raise Rejected(Reason.CORRUPT, "the JPEG is damaged: its data do not decode") from None
