@@ -1,0 +1,112 @@
+"""Finding: one piece of evidence about content. Detectors and matching return them; none acts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from tutela.errors import StoreError
+
+MATCH: Final = "match"
+"""A fingerprint of the content is near an entry of a bank."""
+TRIGGER: Final = "trigger"
+"""The harmless test content that proves an installation works."""
+UNEXAMINED: Final = "unexamined"
+"""The content, or a part of it, could not be examined; `detail` says why."""
+FAILURE: Final = "failure"
+"""A detector failed; `source` names it."""
+
+NOT_EXAMINED: Final = frozenset({UNEXAMINED, FAILURE})
+"""Kinds that say the examination is incomplete: content with one of them is never allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One piece of evidence. Text that does not apply is `""`, a number `None`.
+
+    It never holds the content itself, so it may be stored, logged and shown to operators.
+    """
+
+    kind: str
+    """`match`, `trigger`, `unexamined`, `failure`, or what a detector looks for."""
+    source: str
+    """The signal or detector that found it."""
+    version: str = ""
+    """Version of the source."""
+    signal: str = ""
+    """Name of the matched signal."""
+    bank: str = ""
+    owner: str = ""
+    """Who answers for the bank."""
+    tier: str = ""
+    """Trust tier of the bank: `confirmed`, `reviewed`, `reported` or `benign`."""
+    category: str = ""
+    """Category of the bank or of its entry; an id of `categories.toml`."""
+    entry: int | None = None
+    """Number of the bank entry."""
+    distance: int | None = None
+    """Distance to the entry in bits; 0 is identical."""
+    variant: str = ""
+    """The transformed query that matched: `mirrored`, `rotated 90` …"""
+    part: str = ""
+    """The part of the content: `frame 3`, `frame 0 on black` …; `""` is the whole."""
+    score: float | None = None
+    """A detector's raw score, on its own scale."""
+    likelihood: float | None = None
+    """Calibrated probability, 0–1."""
+    detail: str = ""
+    """A short text that is safe to show to operators."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What applies, as a JSON object whose keys are in the order of the fields."""
+        return {
+            field.name: value
+            for field in fields(self)
+            if (value := getattr(self, field.name)) is not None and value != ""
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Finding:
+        """The finding that `to_json` wrote. Raises `StoreError` when it is of another version."""
+        known = {field.name: str(field.type) for field in fields(cls)}
+        values: dict[str, Any] = {}
+        for name, value in data.items():
+            if name not in known:
+                raise StoreError(
+                    f"A recorded finding has the unknown field {name!r}; "
+                    "read it with the version of Tutela that wrote it."
+                )
+            if not _fits(value, known[name]):
+                raise StoreError(f"A recorded finding's {name!r} should be {known[name]}.")
+            values[name] = float(value) if "float" in known[name] else value
+        if not values.get("kind") or not values.get("source"):
+            raise StoreError("A recorded finding lacks its kind or its source.")
+        return cls(**values)
+
+    def describe(self) -> str:
+        """One line for people: `pdq match in hotline (confirmed), distance 4, mirrored`."""
+        name = self.signal or self.source
+        text = f"{name} {self.kind}" if name != self.kind else name
+        if self.bank:
+            text += f" in {self.bank}"
+        if self.tier:
+            text += f" ({self.tier})"
+        if self.distance is not None:
+            text += f", distance {self.distance}"
+        if self.likelihood is not None:
+            text += f", likelihood {self.likelihood:.2f}"
+        for more in (self.variant, self.part, self.detail):
+            text += f", {more}" if more else ""
+        return text
+
+
+def _fits(value: object, type_name: str) -> bool:
+    if isinstance(value, bool):
+        return False
+    if "int" in type_name:
+        return isinstance(value, int) and -(2**63) <= value < 2**63
+    if "float" in type_name:
+        return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, str)

@@ -1,0 +1,343 @@
+"""Policy: the rules applied to findings. Pure and deterministic; it never reads a clock or a file
+after it is loaded.
+
+Two things hold whatever the rules say. A match that nobody verified gives no block: a block
+stands only if its rule still holds when every match of a tier other than `confirmed` and
+`reviewed` is taken away. And content that was not fully examined is never allowed. Where the
+engine overrides a rule it says so, under an id that starts with `always:`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+
+from tutela.errors import PolicyError
+from tutela.findings import MATCH, NOT_EXAMINED, Finding
+from tutela.policy import reference as reference_data
+from tutela.policy.decision import (
+    Action,
+    Context,
+    Decision,
+    Explanation,
+    MediaFacts,
+    RuleOutcome,
+    Suppression,
+    numbers,
+    stronger,
+)
+from tutela.policy.expressions import Condition, Failed, Input
+from tutela.policy.rules import Document, Rule, read
+from tutela.policy.source import Source
+
+UNVERIFIED = "always:unverified-never-blocks"
+NOT_ALLOWED = "always:unexamined-never-allowed"
+FAILED = "always:failed-condition-holds"
+
+VERIFIED_TIERS = frozenset({"confirmed", "reviewed"})
+SHOWN = 3
+"""A reason describes at most this many findings."""
+
+_NO_MEDIA = MediaFacts()
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What all the rules made of one piece of content."""
+
+    outcomes: tuple[RuleOutcome, ...]
+    suppressed: tuple[Suppression, ...]
+    broken: tuple[str, ...]
+    """Suppressions whose condition failed, as reasons."""
+
+
+class Policy:
+    """Rules as data. `load` one, then `decide`; threads may share it."""
+
+    def __init__(self, document: Document, version: str) -> None:
+        self.name = document.name
+        self.version = version
+        self._document = document
+        self._reference = reference_data.load()
+
+    @classmethod
+    def load(cls, path: Path | str | None = None) -> Policy:
+        """The policy in this file, or the one that Tutela ships.
+
+        Raises `PolicyError`, with the line of the first problem, if it can't be used.
+        """
+        return cls.parse(read_text(path), source_name(path))
+
+    @classmethod
+    def parse(cls, text: str, source: str = "policy") -> Policy:
+        """The policy in this TOML text. Raises `PolicyError`."""
+        reference = reference_data.load()
+        document = read(Source(text, source), reference)
+        for problem in document.problems:
+            more = f" (and {len(document.problems) - 1} more)" if len(document.problems) > 1 else ""
+            rule = f"rule '{problem.rule}': " if problem.rule else ""
+            raise PolicyError(f"{rule}{problem.message}{more}", source=source, line=problem.line)
+        digest = hashlib.sha256()
+        for part in (text, *reference.texts):
+            data = part.encode()
+            digest.update(len(data).to_bytes(8, "big") + data)
+        return cls(document, f"{document.name}@{digest.hexdigest()[:12]}")
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """Ids of the rules, in order."""
+        return tuple(rule.id for rule in self._document.rules)
+
+    def decide(
+        self,
+        findings: Sequence[Finding],
+        context: Context,
+        media: MediaFacts | None = None,
+    ) -> Decision:
+        """The strongest action that any rule gives; the policy's default when none holds."""
+        return self._decision(findings, self._run(findings, context, media))
+
+    def explain(
+        self,
+        findings: Sequence[Finding],
+        context: Context,
+        media: MediaFacts | None = None,
+    ) -> Explanation:
+        """The same decision with every rule's part in it, and what would change it."""
+        run = self._run(findings, context, media)
+        decision = self._decision(findings, run)
+        return Explanation(
+            decision=decision,
+            findings=tuple(finding.describe() for finding in findings),
+            outcomes=run.outcomes,
+            suppressed=run.suppressed,
+            why=self._why(decision),
+            needed=self._needed(decision, findings, context, media),
+        )
+
+    def _run(self, findings: Sequence[Finding], context: Context, media: MediaFacts | None) -> _Run:
+        severities = [self._reference.severity(finding.category) for finding in findings]
+        jurisdiction = self._reference.jurisdiction(context.jurisdiction)
+        seen = Input(findings, severities, context, media or _NO_MEDIA, jurisdiction)
+        suppressed, broken = self._suppress(findings, seen)
+        aside = {item.finding for item in suppressed}
+        live = tuple(n for n in range(len(findings)) if n not in aside)
+        verified = tuple(n for n in live if _may_block(findings[n]))
+        everything = seen.rules(live)
+        without_unverified = everything if verified == live else seen.rules(verified)
+        outcomes = []
+        for rule in self._document.rules:
+            try:
+                held = rule.condition.holds(everything)
+            except Failed as failure:
+                outcomes.append(_failed(rule, str(failure)))
+                continue
+            if not held:
+                outcomes.append(_outcome(rule, None, (), None, ""))
+                continue
+            named = _rests_on(live, rule.condition, seen)
+            category = rule.category or self._worst(findings[n].category for n in named)
+            reason = _reason(rule.reason or f"Rule {rule.id} holds", findings, named)
+            outcome = _outcome(rule, rule.action, named, category or None, reason)
+            if rule.action == "block" and without_unverified is not everything:
+                stands = _true(rule.condition, without_unverified)
+                outcome = outcome if stands else _clamp(outcome)
+            outcomes.append(outcome)
+        return _Run(tuple(outcomes), tuple(suppressed), tuple(broken))
+
+    def _suppress(
+        self, findings: Sequence[Finding], seen: Input
+    ) -> tuple[list[Suppression], list[str]]:
+        suppressed: list[Suppression] = []
+        broken: list[str] = []
+        benign = [n for n, finding in enumerate(findings) if _is_benign(finding)]
+        if not benign:
+            return suppressed, broken
+        for n, finding in enumerate(findings):
+            if not _may_be_suppressed(finding):
+                continue
+            for rule in self._document.suppressions:
+                for other in benign:
+                    try:
+                        if rule.condition.holds(seen.suppress(n, other)):
+                            suppressed.append(Suppression(rule.id, n, other))
+                            break
+                    except Failed as failure:
+                        broken.append(f"Rule {rule.id} could not be evaluated: {failure}")
+                else:
+                    continue
+                break
+        return suppressed, broken
+
+    def _decision(self, findings: Sequence[Finding], run: _Run) -> Decision:
+        given = [(outcome, outcome.given) for outcome in run.outcomes if outcome.given]
+        actions = [action for _, action in given] + (["hold"] if run.broken else [])
+        action: Action = max(actions, key=stronger, default=self._document.default)
+        winners = [outcome for outcome, gave in given if gave == action]
+        rules = [outcome.rule for outcome in winners]
+        reasons = [outcome.reason for outcome in winners]
+        clamped = [outcome.clamped for outcome in run.outcomes if outcome.clamped]
+        category = self._worst(outcome.category or "" for outcome in winners)
+        rests_on = {n for outcome in winners for n in outcome.findings}
+        if any(outcome.clamped for outcome in winners):
+            rules.append(UNVERIFIED)
+            reasons.append("A match that nobody verified gives no block")
+        if action == "hold" and (run.broken or any(outcome.error for outcome in winners)):
+            rules.append(FAILED)
+            reasons += run.broken or ["A rule that can't be evaluated holds the content"]
+        if action == "allow":
+            unseen = tuple(n for n, one in enumerate(findings) if one.kind in NOT_EXAMINED)
+            if unseen:
+                action = "hold"
+                rules, rests_on, category = [NOT_ALLOWED], set(unseen), "unexamined"
+                reasons = [_reason("Could not be fully examined", findings, unseen)]
+                clamped.append("Content that was not fully examined is held, never allowed")
+        if not rules:
+            reasons.append(f"No rule holds; the policy's default is {action}")
+        return Decision(
+            action=action,
+            category=category or None,
+            rules=tuple(rules),
+            reasons=tuple(reasons + _set_aside(findings, run.suppressed)),
+            policy=self.version,
+            rests_on=tuple(sorted(rests_on)),
+            clamped=tuple(clamped),
+        )
+
+    def _worst(self, categories: Iterable[str]) -> str:
+        """The most severe of these; a listed one before one that is not, `""` when none."""
+        named = [category for category in categories if category]
+        return max(named, key=lambda name: (self._reference.severity(name), name), default="")
+
+    def _why(self, decision: Decision) -> str:
+        if not decision.rules:
+            return decision.reasons[0]
+        rules = ", ".join(decision.rules)
+        return f"{decision.action} is the strongest action given, by {rules}"
+
+    def _needed(
+        self,
+        decision: Decision,
+        findings: Sequence[Finding],
+        context: Context,
+        media: MediaFacts | None,
+    ) -> tuple[str, ...]:
+        needed = []
+        if decision.rests_on:
+            rest = [one for n, one in enumerate(findings) if n not in decision.rests_on]
+            without = self._decision(rest, self._run(rest, context, media)).action
+            if without != decision.action:
+                needed.append(f"{without}: without {numbers(decision.rests_on)}")
+        for rule in self._document.rules:
+            if stronger(rule.action) > stronger(decision.action):
+                condition = " ".join(rule.condition.text.split())
+                needed.append(f"{rule.action}: if {rule.id} held on verified findings: {condition}")
+        return tuple(needed)
+
+
+def read_text(path: Path | str | None) -> str:
+    """The policy file's text; the shipped one's for None. Raises `PolicyError`."""
+    if path is None:
+        return (resources.files("tutela.policy") / "data" / "default.toml").read_text("utf-8")
+    try:
+        return Path(path).read_bytes().decode("utf-8")
+    except UnicodeDecodeError:
+        raise PolicyError("is not UTF-8 text; save it as UTF-8.", source=str(path)) from None
+    except OSError as error:
+        why = error.strerror or "unreadable"
+        raise PolicyError(f"can't be read: {why}.", source=str(path)) from None
+
+
+def source_name(path: Path | str | None) -> str:
+    """How messages name the file."""
+    return "default.toml" if path is None else str(path)
+
+
+def _may_block(finding: Finding) -> bool:
+    """Whether a block may rest on it: anything but a match, or a claim, of an unverified tier."""
+    return finding.tier in VERIFIED_TIERS or (finding.kind != MATCH and not finding.tier)
+
+
+def _is_benign(finding: Finding) -> bool:
+    return finding.kind == MATCH and finding.tier == "benign" and finding.distance is not None
+
+
+def _may_be_suppressed(finding: Finding) -> bool:
+    """Never a confirmed exact match, and never anything but a match."""
+    exact = finding.distance is None or finding.distance == 0
+    return (
+        finding.kind == MATCH
+        and finding.tier != "benign"
+        and not (finding.tier == "confirmed" and exact)
+    )
+
+
+def _true(condition: Condition, activation: object) -> bool:
+    try:
+        return condition.holds(activation)
+    except Failed:
+        return False
+
+
+def _rests_on(live: tuple[int, ...], condition: Condition, seen: Input) -> tuple[int, ...]:
+    """The findings that a rule which holds on `live` names.
+
+    None if it holds without any; else each that suffices alone; else a smallest set: one from
+    which no run of findings can be taken away.
+    """
+
+    def holds(positions: tuple[int, ...]) -> bool:
+        return _true(condition, seen.rules(positions))
+
+    if not live or holds(()):
+        return ()
+    alone = tuple(n for n in live if holds((n,)))
+    if alone:
+        return alone
+    kept = live
+    size = len(live) // 2
+    while size:
+        start = 0
+        while start < len(kept):
+            rest = kept[:start] + kept[start + size :]
+            if holds(rest):
+                kept = rest
+            else:
+                start += size
+        size //= 2
+    return kept
+
+
+def _outcome(
+    rule: Rule, given: Action | None, named: tuple[int, ...], category: str | None, reason: str
+) -> RuleOutcome:
+    return RuleOutcome(rule.id, rule.condition.text, rule.action, given, named, category, reason)
+
+
+def _failed(rule: Rule, error: str) -> RuleOutcome:
+    reason = f"Rule {rule.id} could not be evaluated: {error}"
+    outcome = _outcome(rule, "hold", (), rule.category or None, reason)
+    return replace(outcome, error=error)
+
+
+def _clamp(outcome: RuleOutcome) -> RuleOutcome:
+    text = f"Rule {outcome.rule} asks to block on a match that nobody verified: it holds"
+    return replace(outcome, given="hold", clamped=text)
+
+
+def _reason(text: str, findings: Sequence[Finding], named: Sequence[int]) -> str:
+    described = [findings[n].describe() for n in named[:SHOWN]]
+    if len(named) > SHOWN:
+        described.append(f"{len(named) - SHOWN} more")
+    return f"{text}: {'; '.join(described)}" if described else text
+
+
+def _set_aside(findings: Sequence[Finding], suppressed: Sequence[Suppression]) -> list[str]:
+    return [
+        f"Set aside by {item.rule}: {findings[item.finding].describe()}, "
+        f"for {findings[item.benign].describe()}"
+        for item in suppressed
+    ]
