@@ -1,0 +1,144 @@
+"""The process that decodes: one input at a time, within limits that the system enforces.
+
+Started by `tutela.sandbox` as `python -P -m tutela._worker CONFIG`. Requests come on standard
+input and answers leave on standard output, each behind its length; see `tutela.sandbox` for the
+frames. Whatever else writes to those descriptors goes nowhere.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import os
+import signal
+import sys
+from dataclasses import replace
+
+import orjson
+
+from tutela import examine as examining
+from tutela import signals
+from tutela.errors import Rejected
+from tutela.examine import Examination
+from tutela.media import Limits, image
+from tutela.sandbox import ANSWER, PATH, REQUEST
+
+
+def main() -> None:
+    """Read CONFIG, make ready, answer until standard input ends."""
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(2, 1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    config = orjson.loads(sys.argv[1])
+    limits = Limits(**config["limits"])
+    chosen = signals.load(config["signals"])
+    image.single_threaded()
+    _warm(chosen)
+    ready = {"versions": {chosen_one.name: chosen_one.version for chosen_one in chosen}}
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    os.close(null)
+    _confine(limits)
+    _send(answers, orjson.dumps(ready))
+    # The parent stops a worker that overruns. This clock is for a worker without a parent.
+    overrun = 2 * limits.max_seconds + 1
+    # Between frames a decoder can stop itself, which costs no new process.
+    gentle = replace(limits, max_seconds=0.9 * limits.max_seconds)
+    while len(head := requests.read(REQUEST.size)) == REQUEST.size:
+        number, kind, length = REQUEST.unpack(head)
+        payload = requests.read(length)
+        if len(payload) < length:
+            break
+        _alarm(overrun)
+        if kind == PATH:
+            try:
+                payload = examining.read(os.fsdecode(payload), limits)
+                done = examining.examine(payload, chosen, gentle)
+            except Rejected as error:
+                done = Examination((), None, error)
+        else:
+            done = examining.examine(payload, chosen, gentle)
+        _alarm(0)
+        _send(answers, encode(number, done))
+        del payload, done
+
+
+def encode(number: int, done: Examination) -> bytes:
+    """An examination as JSON; `tutela.sandbox` reads it back, trusting none of it."""
+    return orjson.dumps(
+        {
+            "number": number,
+            "fingerprints": [
+                (
+                    made.signal,
+                    made.value.hex(),
+                    made.quality,
+                    made.part,
+                    [(name, value.hex()) for name, value in made.variants],
+                )
+                for made in done.fingerprints
+            ],
+            "media": done.media,
+            "rejected": done.rejected and (done.rejected.reason, done.rejected.message),
+            "timings": done.timings,
+        }
+    )
+
+
+def _send(answers: io.RawIOBase | io.BufferedIOBase, body: bytes) -> None:
+    view = memoryview(ANSWER.pack(len(body)) + body)
+    while view:
+        view = view[answers.write(view) or 0 :]
+
+
+def _warm(chosen: tuple[signals.SignalType, ...]) -> None:
+    """Run every signal once, so that no input pays for compiling its kernels."""
+    from PIL import Image
+
+    for side in (96, 1200):
+        buffer = io.BytesIO()
+        Image.linear_gradient("L").resize((side, side)).convert("RGB").save(buffer, "JPEG")
+        done = examining.examine(buffer.getvalue(), chosen, Limits(max_seconds=60.0))
+        if done.rejected:
+            raise done.rejected
+
+
+def _alarm(seconds: float) -> None:
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _confine(limits: Limits) -> None:
+    """Give up what decoding doesn't need. What the system has no means for is left out.
+
+    Everywhere: descriptors of the parent are closed and its environment isn't inherited. POSIX:
+    no core dump, no file grows. Linux: memory is bounded beyond what is in use now, and no
+    program that is run gains privileges.
+    """
+    if os.name != "posix":
+        return
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    if sys.platform == "linux":
+        bound = _data_in_use() + limits.max_memory
+        resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
+        libc = ctypes.CDLL(None, use_errno=True)
+        no_new_privileges = 38
+        if libc.prctl(no_new_privileges, 1, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl")
+
+
+def _data_in_use() -> int:
+    with open("/proc/self/status") as status:
+        for line in status:
+            if line.startswith("VmData:"):
+                return int(line.split()[1]) * 1024
+    raise OSError("the size of the process is not known")
+
+
+if __name__ == "__main__":
+    main()

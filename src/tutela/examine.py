@@ -1,0 +1,117 @@
+"""Content to fingerprints: decode it, and take every signal's. In process and without state."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tutela.errors import Reason, Rejected
+from tutela.media import Limits, Media, decode
+from tutela.signals.base import Fingerprint, SignalType
+
+
+@dataclass(frozen=True, slots=True)
+class MediaFacts:
+    """What is known of decoded content once its pixels are gone."""
+
+    format: str
+    width: int
+    """Pixels, upright."""
+    height: int
+    frame_count: int
+    frames_sampled: int
+    """Frames that were fingerprinted; fewer than `frame_count` when there are too many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What came of one piece of content.
+
+    `rejected` says why it could not be decoded: the verdict then holds it. Digests are there
+    nevertheless, unless the bytes themselves could not be had.
+    """
+
+    fingerprints: tuple[Fingerprint, ...]
+    media: MediaFacts | None = None
+    rejected: Rejected | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
+    """Milliseconds by step: `decode`, and each signal by its name."""
+
+
+def examine(data: bytes, signals: Sequence[SignalType], limits: Limits) -> Examination:
+    """Decode content and take its fingerprints. Content that is at fault never raises.
+
+    Content is decoded only if a signal reads pixels. A native decoder can crash or hang on
+    hostile content: `tutela.sandbox.Sandbox` does the same in processes that may.
+    """
+    timings: dict[str, float] = {}
+    fingerprints: list[Fingerprint] = []
+    rejected: Rejected | None = None
+    media: Media | None = None
+    detail = max((signal.detail for signal in signals), default=0)
+    if detail:
+        started = time.perf_counter()
+        try:
+            media = decode(data, limits, detail=detail)
+        except Rejected as error:
+            rejected = error.with_traceback(None)
+        timings["decode"] = _since(started)
+    for signal in signals:
+        if signal.detail and media is None:
+            continue
+        started = time.perf_counter()
+        try:
+            fingerprints += signal.fingerprint(data, media)
+        except MemoryError:
+            rejected = Rejected(
+                Reason.TOO_MUCH_MEMORY, f"The signal {signal.name} needs too much memory."
+            )
+        timings[signal.name] = _since(started)
+    return Examination(tuple(fingerprints), media and _facts(media), rejected, timings)
+
+
+def read(path: str | Path, limits: Limits) -> bytes:
+    """The bytes of a regular file within bounds. Raises `Rejected`.
+
+    Pipes, devices and folders are refused without being opened: a read from them may never end.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise Rejected(Reason.UNREADABLE_FILE, "Not a regular file.")
+        # Between the two calls it may have become a pipe: opening one must not wait for a writer.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+        with open(handle, "rb", buffering=0) as file:
+            facts = os.fstat(handle)
+            if not stat.S_ISREG(facts.st_mode):
+                raise Rejected(Reason.UNREADABLE_FILE, "Not a regular file.")
+            if facts.st_size > limits.max_bytes:
+                raise Rejected(
+                    Reason.TOO_MANY_BYTES,
+                    f"{facts.st_size} bytes are above the {limits.max_bytes} allowed.",
+                )
+            data = file.read(facts.st_size)
+            # One read gives all of a regular file, save where it was cut meanwhile.
+            if len(data) != facts.st_size:
+                raise Rejected(Reason.UNREADABLE_FILE, "The file changed while it was read.")
+            return data
+    except OSError as error:
+        what = error.strerror or type(error).__name__
+        raise Rejected(Reason.UNREADABLE_FILE, f"The file can't be read: {what}.") from error
+    except ValueError as error:
+        raise Rejected(Reason.UNREADABLE_FILE, "The path is not one.") from error
+
+
+_BINARY: int = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def _since(started: float) -> float:
+    return (time.perf_counter() - started) * 1000
+
+
+def _facts(media: Media) -> MediaFacts:
+    sampled = len({frame.index for frame in media.frames})
+    return MediaFacts(media.format, media.width, media.height, media.frame_count, sampled)

@@ -1,0 +1,474 @@
+"""Examination in processes that may crash, hang or run out of memory without harm.
+
+Each worker is a process of its own, spoken to over two pipes. A request is `REQUEST` (number,
+kind, length) and that many bytes: the content, or the path of a file that the worker reads
+itself. An answer is `ANSWER` (length) and that much JSON. Nothing that a worker says is trusted
+further than its form is checked: a decoder that was taken over can forge fingerprints of what
+it examines, and no more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import orjson
+
+from tutela import signals
+from tutela.errors import ConfigurationError, Reason, Rejected
+from tutela.examine import Examination, MediaFacts, examine, read
+from tutela.media.types import Limits
+from tutela.signals.base import Fingerprint, SignalType
+
+REQUEST = struct.Struct("<IBQ")
+ANSWER = struct.Struct("<I")
+BYTES, PATH = 0, 1
+
+MAX_ANSWER = 32 << 20
+"""Bytes of an answer; a longer one is a worker gone wrong."""
+_SMALL = 64 << 10
+"""Bytes of content below which one write with its header is cheaper than two."""
+_AHEAD = 4
+"""Inputs a worker that `examine_many` takes from its source before they are needed."""
+_TICK = 0.02
+_NEVER = float("inf")
+READY_SECONDS = 60.0
+"""Time for a worker to import, compile what isn't cached, and report."""
+_KEPT_VARIABLES = (
+    *("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
+    *("TMPDIR", "TEMP", "TMP", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "NUMBA_CPU_NAME"),
+    *("SYSTEMROOT", "USERPROFILE", "LOCALAPPDATA", "APPDATA"),
+)
+
+Source = bytes | Path
+
+
+class Sandbox:
+    """A pool of workers that examine content. Safe to use from several threads.
+
+    Workers start when they are first needed, and are replaced after `recycle_after` inputs or
+    when one fails. A failure costs its own input a typed rejection, with digests taken here; the
+    next input is not affected.
+    """
+
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        workers: int | None = None,
+        signal_names: Iterable[str] | None = None,
+        *,
+        recycle_after: int = 20_000,
+    ) -> None:
+        """Raises `ConfigurationError` for signals that aren't installed."""
+        self.limits = limits or Limits()
+        self.signals = signals.load(signal_names)
+        self.workers = workers or os.cpu_count() or 1
+        self.recycle_after = recycle_after
+        self._exact = [kind for kind in self.signals if not kind.detail]
+        self._pid = os.getpid()
+        self._watch = _Watch()
+        self._closed = False
+        self._free: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
+        for _ in range(self.workers):
+            self._free.put(None)
+
+    def examine(self, source: Source) -> Examination:
+        """Examine content, or the file of a path. Waits for a free worker.
+
+        Raises `ConfigurationError` when no worker can be started or the sandbox is closed.
+        """
+        if self._pid != os.getpid():
+            raise ConfigurationError("A sandbox doesn't survive a fork; make one in each process.")
+        if isinstance(source, bytes) and len(source) > self.limits.max_bytes:
+            return self._failed(source, _too_long(source, self.limits))
+        worker = self._free.get()
+        try:
+            if self._closed:
+                raise ConfigurationError("The sandbox is closed.")
+            if worker is None:
+                worker = _Worker(self.limits, self.signals, self._watch)
+            try:
+                return worker.examine(source)
+            except _Failed as failed:
+                worker = None
+                return self._failed(source, failed.rejected)
+        finally:
+            if worker is not None and worker.examined >= self.recycle_after:
+                worker.stop()
+                worker = None
+            self._free.put(worker)
+
+    def examine_many(self, sources: Iterable[Source]) -> Iterator[tuple[Source, Examination]]:
+        """Examine many, in order of completion. Looks a few inputs ahead in `sources`."""
+        waiting: queue.SimpleQueue[Source | None] = queue.SimpleQueue()
+        finished: queue.SimpleQueue[tuple[Source, Examination] | BaseException] = (
+            queue.SimpleQueue()
+        )
+
+        def work() -> None:
+            while (source := waiting.get()) is not None:
+                try:
+                    finished.put((source, self.examine(source)))
+                except BaseException as error:
+                    finished.put(error)
+
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(self.workers)]
+        for thread in threads:
+            thread.start()
+        pending = 0
+        try:
+            for source in sources:
+                waiting.put(source)
+                pending += 1
+                if pending >= _AHEAD * self.workers:
+                    yield _result(finished.get())
+                    pending -= 1
+            while pending:
+                yield _result(finished.get())
+                pending -= 1
+        finally:
+            # The caller may stop early: what was not begun is dropped.
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    waiting.get_nowait()
+            for _ in threads:
+                waiting.put(None)
+            for thread in threads:
+                thread.join()
+
+    def close(self) -> None:
+        """Stop the workers. Inputs under way get their answer first."""
+        if self._closed or self._pid != os.getpid():
+            return
+        self._closed = True
+        workers = [self._free.get() for _ in range(self.workers)]
+        for worker in workers:
+            if worker is not None:
+                worker.stop()
+            self._free.put(None)
+        self._watch.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _failed(self, source: Source, why: Rejected) -> Examination:
+        """What can still be said of content that no worker examined: its digests."""
+        try:
+            data = source if isinstance(source, bytes) else read(source, self.limits)
+        except Rejected:
+            return Examination((), None, why)
+        return replace(examine(data, self._exact, self.limits), rejected=why)
+
+
+def _result(
+    result: tuple[Source, Examination] | BaseException,
+) -> tuple[Source, Examination]:
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+def _too_long(data: bytes, limits: Limits) -> Rejected:
+    return Rejected(
+        Reason.TOO_MANY_BYTES, f"{len(data)} bytes are above the {limits.max_bytes} allowed."
+    )
+
+
+class _Failed(Exception):
+    """A worker that is no more, and what that means for its input."""
+
+    def __init__(self, rejected: Rejected) -> None:
+        super().__init__(rejected.message)
+        self.rejected = rejected
+
+
+class _Worker:
+    """One process and its two pipes; used by one thread at a time."""
+
+    def __init__(self, limits: Limits, chosen: tuple[SignalType, ...], watch: _Watch) -> None:
+        self.examined = 0
+        self.deadline = float("inf")
+        self.overran = False
+        self._limits = limits
+        self._names = frozenset(kind.name for kind in chosen)
+        self._watch = watch
+        config = {"limits": asdict(limits), "signals": [kind.name for kind in chosen]}
+        command = [sys.executable, "-P", "-m", "tutela._worker", orjson.dumps(config).decode()]
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                env=_environment(),
+                start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )
+        except (OSError, TypeError) as error:
+            raise ConfigurationError(f"The decoder process can't be started: {error}") from error
+        assert self._process.stdin
+        assert self._process.stdout
+        self._requests: IO[bytes] = self._process.stdin
+        self._answers: IO[bytes] = self._process.stdout
+        _widen(self._requests)
+        watch.add(self)
+        self._be_ready(chosen)
+
+    def examine(self, source: Source) -> Examination:
+        """Examine on this worker. Raises `_Failed`, after which the worker is gone."""
+        self.examined += 1
+        number = self.examined & 0xFFFFFFFF
+        kind, payload = (
+            (BYTES, source)
+            if isinstance(source, bytes)
+            else (PATH, os.fsencode(os.path.abspath(source)))
+        )
+        self.deadline = time.monotonic() + self._limits.max_seconds
+        self._watch.wake()
+        try:
+            head = REQUEST.pack(number, kind, len(payload))
+            if len(payload) <= _SMALL:
+                self._write(head + payload)
+            else:
+                self._write(head)
+                self._write(payload)
+            return _parse(self._receive(), number, self._names)
+        except (OSError, EOFError, _Malformed) as error:
+            raise _Failed(self._autopsy(error)) from error
+        except BaseException:
+            # Interrupted halfway: what the worker says next would answer the wrong request.
+            self.kill()
+            raise
+        finally:
+            self.deadline = float("inf")
+
+    def stop(self) -> None:
+        """End the process, gently: it leaves when its requests do."""
+        self._watch.remove(self)
+        with contextlib.suppress(OSError):
+            self._requests.close()
+        try:
+            self._process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._bury()
+
+    def kill(self) -> None:
+        """End the process now. Safe from any thread; a reader then sees the end of its pipe."""
+        self._process.kill()
+
+    def _be_ready(self, chosen: tuple[SignalType, ...]) -> None:
+        self.deadline = time.monotonic() + READY_SECONDS
+        self._watch.wake()
+        stderr = self._process.stderr
+        assert stderr
+        try:
+            ready = orjson.loads(self._receive())
+            versions = {kind.name: kind.version for kind in chosen}
+            if ready != {"versions": versions}:
+                raise ConfigurationError(
+                    "The decoder process runs other versions of the signals; restart the program."
+                )
+        except (OSError, EOFError, ValueError, _Malformed) as error:
+            self.kill()
+            tail = stderr.read().decode(errors="replace").strip()[-2000:]
+            slow = f" within {READY_SECONDS:.0f} seconds" if self.overran else ""
+            self.stop()
+            raise ConfigurationError(
+                f"The decoder process did not become ready{slow}: {tail or 'it said nothing'}"
+            ) from error
+        except BaseException:
+            self.kill()
+            self.stop()
+            raise
+        finally:
+            self.deadline = float("inf")
+            stderr.close()
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[self._requests.write(view) or 0 :]
+
+    def _receive(self) -> bytes:
+        (length,) = ANSWER.unpack(self._read(ANSWER.size))
+        if length > MAX_ANSWER:
+            raise _Malformed
+        return self._read(length)
+
+    def _read(self, length: int) -> bytes:
+        parts = []
+        while length:
+            part = self._answers.read(length)
+            if not part:
+                raise EOFError
+            parts.append(part)
+            length -= len(part)
+        return b"".join(parts)
+
+    def _autopsy(self, error: Exception) -> Rejected:
+        """End the process if it lives, and say why it failed."""
+        malformed = isinstance(error, _Malformed)
+        if not malformed and not self.overran:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=1)
+        code = self._process.poll()
+        self.kill()
+        self.stop()
+        if self.overran or _died_of("SIGALRM", code):
+            seconds = self._limits.max_seconds
+            return Rejected(Reason.TOO_SLOW, f"Decoding took more than {seconds:g} seconds.")
+        if malformed:
+            return Rejected(Reason.DECODER_CRASHED, "The decoder gave an answer out of form.")
+        if _died_of("SIGKILL", code):
+            # Nobody here killed it: the system does so when memory runs out.
+            return Rejected(Reason.TOO_MUCH_MEMORY, "The system stopped the decoder.")
+        return Rejected(Reason.DECODER_CRASHED, f"The decoder crashed (status {code}).")
+
+    def _bury(self) -> None:
+        self._process.wait()
+        for pipe in (self._requests, self._answers):
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+def _died_of(name: str, code: int | None) -> bool:
+    number: int | None = getattr(signal, name, None)
+    return number is not None and code == -number
+
+
+class _Watch:
+    """The thread that kills workers which overrun: a blocked read then ends, on any system."""
+
+    def __init__(self) -> None:
+        self._workers: set[_Worker] = set()
+        self._changed = threading.Condition()
+        self._idle = False
+        self._stopped = False
+        self._thread: threading.Thread | None = None
+
+    def add(self, worker: _Worker) -> None:
+        with self._changed:
+            self._workers.add(worker)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="tutela-watch", daemon=True)
+                self._thread.start()
+
+    def remove(self, worker: _Worker) -> None:
+        with self._changed:
+            self._workers.discard(worker)
+
+    def wake(self) -> None:
+        """Say that a deadline was set. Cheap while the thread is awake."""
+        if self._idle:
+            with self._changed:
+                self._changed.notify()
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        with self._changed:
+            while not self._stopped:
+                # Set ahead of the look: a deadline that it misses finds the flag, and wakes it.
+                self._idle = True
+                now = time.monotonic()
+                for worker in self._workers:
+                    if worker.deadline <= now:
+                        worker.overran = True
+                        worker.kill()
+                nearest = min((worker.deadline for worker in self._workers), default=_NEVER)
+                self._idle = nearest == _NEVER
+                self._changed.wait(None if self._idle else min(max(nearest - now, 0.001), _TICK))
+
+
+class _Malformed(Exception):
+    """An answer that is not in the form of one."""
+
+
+def _parse(body: bytes, number: int, names: frozenset[str]) -> Examination:
+    """An examination from a worker's JSON. Raises `_Malformed` for anything else."""
+    try:
+        answer = orjson.loads(body)
+        if answer["number"] != number:
+            raise _Malformed
+        fingerprints = tuple(_fingerprint(row, names) for row in answer["fingerprints"])
+        facts = answer["media"]
+        media = None if facts is None else MediaFacts(**facts)
+        if media and not (
+            isinstance(media.format, str)
+            and all(
+                type(n) is int and n >= 0
+                for n in (media.width, media.height, media.frame_count, media.frames_sampled)
+            )
+        ):
+            raise _Malformed
+        rejected = None
+        if answer["rejected"] is not None:
+            reason, message = answer["rejected"]
+            rejected = Rejected(Reason(reason), _text(message))
+        timings = {_text(name): float(ms) for name, ms in answer["timings"].items()}
+        return Examination(fingerprints, media, rejected, timings)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise _Malformed from error
+
+
+def _fingerprint(row: object, names: frozenset[str]) -> Fingerprint:
+    if not isinstance(row, list):
+        raise _Malformed
+    name, value, quality, part, variants = row
+    if name not in names or not (quality is None or (type(quality) is int and 0 <= quality <= 100)):
+        raise _Malformed
+    others = tuple((_text(variant), bytes.fromhex(text)) for variant, text in variants)
+    return Fingerprint(name, bytes.fromhex(value), quality, _text(part), others)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or len(value) > 1000:
+        raise _Malformed
+    return value
+
+
+def _environment() -> dict[str, str]:
+    """The little of the environment that a worker needs; no secret of the parent is in it."""
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    kept["PYTHONPATH"] = os.pathsep.join(os.path.abspath(entry) for entry in sys.path if entry)
+    # One thread each: the workers are the parallelism, and threads' own heaps would count.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        kept[name] = "1"
+    kept["MALLOC_ARENA_MAX"] = "1"
+    return kept
+
+
+def _widen(pipe: IO[bytes]) -> None:
+    """Give the pipe a large buffer where that can be had, so that content moves in few steps."""
+    if sys.platform == "linux":
+        import fcntl
+
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, 1 << 20)
