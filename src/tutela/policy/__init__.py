@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Any
 from tutela.policy.decision import Action, Context, Decision, Explanation, MediaFacts
 
 if TYPE_CHECKING:
-    from tutela.policy.check import check as check
+    from tutela.policy.checks import check as check
     from tutela.policy.engine import Policy as Policy
-    from tutela.policy.replay import Change as Change
-    from tutela.policy.replay import Recorded as Recorded
-    from tutela.policy.replay import Summary as Summary
-    from tutela.policy.replay import replay as replay
-    from tutela.policy.replay import summarise as summarise
+    from tutela.policy.replays import Change as Change
+    from tutela.policy.replays import Recorded as Recorded
+    from tutela.policy.replays import Summary as Summary
+    from tutela.policy.replays import replay as replay
+    from tutela.policy.replays import summarise as summarise
     from tutela.policy.rules import Problem as Problem
 
 _LAZY = {
     "Policy": "engine",
     "Problem": "rules",
-    "check": "check",
-    "Change": "replay",
-    "Recorded": "replay",
-    "Summary": "replay",
-    "replay": "replay",
-    "summarise": "replay",
+    "check": "checks",
+    "Change": "replays",
+    "Recorded": "replays",
+    "Summary": "replays",
+    "replay": "replays",
+    "summarise": "replays",
 }
 
 __all__ = [

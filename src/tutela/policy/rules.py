@@ -79,7 +79,7 @@ class _Reader:
     def __init__(self, source: Source, reference: Reference) -> None:
         self.source = source
         self.problems: list[Problem] = []
-        self.ids: dict[str, int] = {}
+        self.ids: dict[str, tuple[str | int, ...]] = {}
         common: dict[str, tuple[bool, _Check]] = {
             "id": (True, _identifier),
             "when": (True, _text),
@@ -170,11 +170,11 @@ class _Reader:
         return len(self.problems) == before
 
     def _unique(self, path: tuple[str | int, ...], rule: str) -> bool:
-        line = self.source.place(*path, "id").line
-        first = self.ids.setdefault(rule, line)
-        if first != line:
-            self._problem((*path, "id"), f"this id is taken by line {first}", rule)
-        return first == line
+        first = self.ids.setdefault(rule, path)
+        if first != path:
+            line = self.source.place(*first, "id").line
+            self._problem((*path, "id"), f"the rule of line {line} has this id", rule)
+        return first == path
 
     def _compile(
         self, path: tuple[str | int, ...], text: object, variables: Mapping[str, str], rule: str

@@ -95,18 +95,17 @@ def _probes(condition: str) -> Iterator[tuple[list[Finding], Context]]:
         tags += [dict.fromkeys(words, word) for word in words]
     yield [], Context()
     choices = product(
-        (MATCH, *(word for word in words if word not in (MATCH, UNEXAMINED, FAILURE))),
         *([*words, ""] for _ in fields),
         *([*words, ""] for _ in places),
         tags,
         near,
         (1, 5),
     )
-    for kind, *rest in choices:
+    for rest in choices:
         texts, rest = rest[: len(fields)], rest[len(fields) :]
         where, (labels, distance, count) = rest[: len(places)], rest[len(places) :]
         finding = Finding(
-            kind,
+            MATCH,
             "probe",
             tier="reported",
             distance=distance,
