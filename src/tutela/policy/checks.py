@@ -26,6 +26,7 @@ MAX_PROBES = 400
 
 _STRING = re.compile(r"\"([^\"\\\n]*)\"|'([^'\\\n]*)'")
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?")
+_MISSING = re.compile(r"Key not found in map : (\".*\")")
 _TEXTS = ("bank", "signal", "category", "source", "owner", "part", "variant", "detail")
 _PLACES = ("surface", "account", "jurisdiction", "locale")
 
@@ -77,10 +78,16 @@ def _try(rule: Rule, document: Document) -> Iterator[str]:
         outcome = policy.explain(findings, context, MediaFacts()).outcomes[0]
         if outcome.error and not failed:
             failed = True
-            yield f"fails on some content, which is then held: {outcome.error}"
+            cure = _cure(outcome.error)
+            yield f"fails on some content, which is then held: {outcome.error}{cure}"
         if outcome.clamped and not clamped:
             clamped = True
             yield "asks to block on a match that nobody verified; it will hold instead"
+
+
+def _cure(error: str) -> str:
+    key = _MISSING.search(error)
+    return f"; ask '{key[1]} in context.tags &&' first" if key else ""
 
 
 def _probes(condition: str) -> Iterator[tuple[list[Finding], Context]]:

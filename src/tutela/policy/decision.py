@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from tutela.media.types import Media
+if TYPE_CHECKING:
+    from tutela.media.types import MediaFacts as MediaFacts
 
 Action = Literal["allow", "hold", "block"]
 
@@ -33,25 +34,6 @@ class Context:
     """BCP 47 tag, such as `pt-BR`."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """Anything else that the policy of this platform reads."""
-
-
-@dataclass(frozen=True, slots=True)
-class MediaFacts:
-    """What conditions read as `media`; all zero and empty when the content was not decoded."""
-
-    format: str = ""
-    width: int = 0
-    height: int = 0
-    frame_count: int = 0
-    size: int = 0
-    """Bytes of the encoded content."""
-
-    @classmethod
-    def of(cls, media: Media | None, size: int) -> MediaFacts:
-        """The facts about content of `size` bytes and its decoded form, if there is one."""
-        if media is None:
-            return cls(size=size)
-        return cls(media.format, media.width, media.height, media.frame_count, size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,9 @@ class Policy:
     def __init__(self, document: Document, version: str) -> None:
         self.name = document.name
         self.version = version
-        self._document = document
+        self._rules = document.rules
+        self._suppressions = document.suppressions
+        self._default: Action = document.default
         self._reference = reference_data.load()
 
     @classmethod
@@ -89,7 +91,7 @@ class Policy:
     @property
     def rules(self) -> tuple[str, ...]:
         """Ids of the rules, in order."""
-        return tuple(rule.id for rule in self._document.rules)
+        return tuple(rule.id for rule in self._rules)
 
     def decide(
         self,
@@ -126,27 +128,31 @@ class Policy:
         aside = {item.finding for item in suppressed}
         live = tuple(n for n in range(len(findings)) if n not in aside)
         verified = tuple(n for n in live if _may_block(findings[n]))
-        everything = seen.rules(live)
-        without_unverified = everything if verified == live else seen.rules(verified)
-        outcomes = []
-        for rule in self._document.rules:
-            try:
-                held = rule.condition.holds(everything)
-            except Failed as failure:
-                outcomes.append(_failed(rule, str(failure)))
-                continue
-            if not held:
-                outcomes.append(_outcome(rule, None, (), None, ""))
-                continue
-            named = _rests_on(live, rule.condition, seen)
-            category = rule.category or self._worst(findings[n].category for n in named)
-            reason = _reason(rule.reason or f"Rule {rule.id} holds", findings, named)
-            outcome = _outcome(rule, rule.action, named, category or None, reason)
-            if rule.action == "block" and without_unverified is not everything:
-                stands = _true(rule.condition, without_unverified)
-                outcome = outcome if stands else _clamp(outcome)
-            outcomes.append(outcome)
+        outcomes = [self._apply(rule, findings, seen, live, verified) for rule in self._rules]
         return _Run(tuple(outcomes), tuple(suppressed), tuple(broken))
+
+    def _apply(
+        self,
+        rule: Rule,
+        findings: Sequence[Finding],
+        seen: Input,
+        live: tuple[int, ...],
+        verified: tuple[int, ...],
+    ) -> RuleOutcome:
+        """What one rule makes of the live findings; a block needs no more than the verified."""
+        try:
+            held = rule.condition.holds(seen.rules(live))
+        except Failed as failure:
+            return _failed(rule, str(failure))
+        if not held:
+            return _outcome(rule, None, (), None, "")
+        stands = rule.action != "block" or _true(rule.condition, seen.rules(verified))
+        basis = verified if rule.action == "block" and stands else live
+        named = _rests_on(basis, rule.condition, seen)
+        category = rule.category or self._worst(findings[n].category for n in named)
+        reason = _reason(rule.reason or f"Rule {rule.id} holds", findings, named)
+        outcome = _outcome(rule, rule.action, named, category or None, reason)
+        return outcome if stands else _clamp(outcome)
 
     def _suppress(
         self, findings: Sequence[Finding], seen: Input
@@ -159,7 +165,7 @@ class Policy:
         for n, finding in enumerate(findings):
             if not _may_be_suppressed(finding):
                 continue
-            for rule in self._document.suppressions:
+            for rule in self._suppressions:
                 for other in benign:
                     try:
                         if rule.condition.holds(seen.suppress(n, other)):
@@ -175,7 +181,7 @@ class Policy:
     def _decision(self, findings: Sequence[Finding], run: _Run) -> Decision:
         given = [(outcome, outcome.given) for outcome in run.outcomes if outcome.given]
         actions = [action for _, action in given] + (["hold"] if run.broken else [])
-        action: Action = max(actions, key=stronger, default=self._document.default)
+        action: Action = max(actions, key=stronger, default=self._default)
         winners = [outcome for outcome, gave in given if gave == action]
         rules = [outcome.rule for outcome in winners]
         reasons = [outcome.reason for outcome in winners]
@@ -231,7 +237,7 @@ class Policy:
             without = self._decision(rest, self._run(rest, context, media)).action
             if without != decision.action:
                 needed.append(f"{without}: without {numbers(decision.rests_on)}")
-        for rule in self._document.rules:
+        for rule in self._rules:
             if stronger(rule.action) > stronger(decision.action):
                 condition = " ".join(rule.condition.text.split())
                 needed.append(f"{rule.action}: if {rule.id} held on verified findings: {condition}")
