@@ -28,7 +28,8 @@ def luma(data: bytes, *, detail: int) -> NDArray[np.uint8] | None:
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError as error:
-        return _refuse(error)
+        _refuse(error)
+        return None
     if space not in ("YCbCr", "Gray"):
         return None
     eighths = next((n for n in (1, 2, 4) if min(_part(height, n), _part(width, n)) >= detail), 8)
@@ -45,7 +46,8 @@ def luma(data: bytes, *, detail: int) -> NDArray[np.uint8] | None:
     except ValueError as error:
         if _HARMLESS in str(error):
             return decode(strict=False)
-        return _refuse(error)
+        _refuse(error)
+        return None
 
 
 def _part(length: int, eighths: int) -> int:
@@ -54,7 +56,7 @@ def _part(length: int, eighths: int) -> int:
 
 
 def _refuse(error: ValueError) -> None:
-    """Raise `Rejected` for what libjpeg said, unless the file is whole but not for us."""
+    """Raise `Rejected` for what libjpeg said, or return when the file is merely not for it."""
     message = str(error)
     if message.startswith(_NOT_OURS):
         return

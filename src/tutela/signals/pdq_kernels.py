@@ -34,7 +34,7 @@ DCT = (
 ).astype(np.float32)
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def taps(length: int, cells: int, scale: float, mirrored: bool) -> tuple[Firsts, Floats]:
     """Weights of each cell in each of the 64 samples along one side of a picture.
 
@@ -81,7 +81,7 @@ def taps(length: int, cells: int, scale: float, mirrored: bool) -> tuple[Firsts,
     return first, weights
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def basis(first: Firsts, weights: Floats, cells: int, dct: Floats) -> Floats:
     """The weights of each cell in each of the 16 coefficients, (cells, 16)."""
     out = np.zeros((cells, SIDE), np.float32)
@@ -92,7 +92,7 @@ def basis(first: Firsts, weights: Floats, cells: int, dct: Floats) -> Floats:
     return out
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def samples_down(luma: NDArray[np.uint8], first: Firsts, weights: Floats) -> Floats:
     """The picture blurred and sampled along its height: (64, width)."""
     out = np.zeros((GRID, luma.shape[1]), np.float32)
@@ -106,7 +106,7 @@ def samples_down(luma: NDArray[np.uint8], first: Firsts, weights: Floats) -> Flo
     return out
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def coefficients(down: Floats, across: Floats, dct: Floats) -> Floats:
     """The 16 × 16 DCT coefficients of a picture sampled along its height."""
     out = np.zeros((SIDE, SIDE), np.float32)
@@ -126,7 +126,7 @@ def coefficients(down: Floats, across: Floats, dct: Floats) -> Floats:
     return out
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def gradient_quality(down: Floats, first: Firsts, weights: Floats) -> int:
     """PDQ's quality, 0–100: how much neighbouring samples differ, in hundredths of white."""
     width = weights.shape[1]
@@ -149,8 +149,8 @@ def gradient_quality(down: Floats, first: Firsts, weights: Floats) -> int:
     return min(total // 90, 100)
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
-def lower_median(values: Floats) -> float:
+@njit(nogil=True, cache=True)
+def lower_median(values: Floats) -> np.float32:
     """The 128th smallest of 256 values: Hoare's selection, on a copy."""
     work = values.copy().ravel()
     wanted = work.size // 2 - 1
@@ -171,10 +171,11 @@ def lower_median(values: Floats) -> float:
             low = i
         if wanted < i:
             high = j
-    return work[wanted]
+    median: np.float32 = work[wanted]
+    return median
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def pack(values: Floats, out: NDArray[np.uint8], transposed: NDArray[np.uint8]) -> None:
     """The hash of coefficients and that of their transpose, 32 bytes each.
 
@@ -191,7 +192,7 @@ def pack(values: Floats, out: NDArray[np.uint8], transposed: NDArray[np.uint8]) 
                 transposed[31 - (2 * j + (i >> 3))] |= np.uint8(1 << (i & 7))
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def hashes(
     luma: NDArray[np.uint8],
     down: tuple[Firsts, Floats],
