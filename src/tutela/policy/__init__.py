@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tutela.policy.decision import Action, Context, Decision, Explanation, MediaFacts
+from tutela.policy.decision import Action, Context, Decision, Explanation
 
 if TYPE_CHECKING:
+    from tutela.media.types import MediaFacts as MediaFacts
     from tutela.policy.checks import check as check
     from tutela.policy.engine import Policy as Policy
     from tutela.policy.replays import Change as Change
@@ -21,14 +22,15 @@ if TYPE_CHECKING:
     from tutela.policy.rules import Problem as Problem
 
 _LAZY = {
-    "Policy": "engine",
-    "Problem": "rules",
-    "check": "checks",
-    "Change": "replays",
-    "Recorded": "replays",
-    "Summary": "replays",
-    "replay": "replays",
-    "summarise": "replays",
+    "MediaFacts": "tutela.media.types",
+    "Policy": "tutela.policy.engine",
+    "Problem": "tutela.policy.rules",
+    "check": "tutela.policy.checks",
+    "Change": "tutela.policy.replays",
+    "Recorded": "tutela.policy.replays",
+    "Summary": "tutela.policy.replays",
+    "replay": "tutela.policy.replays",
+    "summarise": "tutela.policy.replays",
 }
 
 __all__ = [
@@ -53,4 +55,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'tutela.policy' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"tutela.policy.{_LAZY[name]}"), name)
+    return getattr(import_module(_LAZY[name]), name)

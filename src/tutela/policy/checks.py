@@ -15,8 +15,9 @@ from pathlib import Path
 
 from tutela.errors import PolicyError
 from tutela.findings import FAILURE, MATCH, UNEXAMINED, Finding
+from tutela.media.types import MediaFacts
 from tutela.policy import reference as reference_data
-from tutela.policy.decision import Context, MediaFacts
+from tutela.policy.decision import Context
 from tutela.policy.engine import NOT_ALLOWED, Policy, read_text, source_name
 from tutela.policy.rules import Document, Problem, Rule, read
 from tutela.policy.source import Source

@@ -17,13 +17,13 @@ from pathlib import Path
 
 from tutela.errors import PolicyError
 from tutela.findings import MATCH, NOT_EXAMINED, Finding
+from tutela.media.types import MediaFacts
 from tutela.policy import reference as reference_data
 from tutela.policy.decision import (
     Action,
     Context,
     Decision,
     Explanation,
-    MediaFacts,
     RuleOutcome,
     Suppression,
     numbers,

@@ -17,7 +17,8 @@ from cel_expr_python import cel
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from tutela.findings import Finding
-from tutela.policy.decision import Context, MediaFacts
+from tutela.media.types import MediaFacts
+from tutela.policy.decision import Context
 from tutela.policy.reference import Jurisdiction
 
 OPTIONAL_INT, OPTIONAL_DOUBLE = "int?", "double?"
@@ -54,6 +55,7 @@ SCHEMA: dict[str, dict[str, str]] = {
         "height": "int",
         "frame_count": "int",
         "size": "int",
+        "frames_sampled": "int",
     },
     "Jurisdiction": {
         "code": "string",

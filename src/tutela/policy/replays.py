@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tutela.findings import Finding
-from tutela.policy.decision import Action, Context, Decision, MediaFacts
+from tutela.media.types import MediaFacts
+from tutela.policy.decision import Action, Context, Decision
 from tutela.policy.engine import Policy
 
 
