@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tutela.policy.decision import Action, Context, Decision, Explanation
+from tutela.policy.decision import Action, Context, Decision, Explanation, MediaFacts
 
 if TYPE_CHECKING:
-    from tutela.media.types import MediaFacts as MediaFacts
     from tutela.policy.checks import check as check
     from tutela.policy.engine import Policy as Policy
     from tutela.policy.replays import Change as Change
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from tutela.policy.rules import Problem as Problem
 
 _LAZY = {
-    "MediaFacts": "tutela.media.types",
     "Policy": "tutela.policy.engine",
     "Problem": "tutela.policy.rules",
     "check": "tutela.policy.checks",

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from tutela.media.types import MediaFacts as MediaFacts
+from tutela.media.types import MediaFacts as MediaFacts
 
 Action = Literal["allow", "hold", "block"]
 
