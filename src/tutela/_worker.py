@@ -57,7 +57,7 @@ def main() -> None:
                 payload = examining.read(os.fsdecode(payload), limits)
                 done = examining.examine(payload, chosen, gentle)
             except Rejected as error:
-                done = Examination((), None, error)
+                done = Examination(rejected=error)
         else:
             done = examining.examine(payload, chosen, gentle)
         _alarm(0)
@@ -83,6 +83,7 @@ def encode(number: int, done: Examination) -> bytes:
             "media": done.media,
             "rejected": done.rejected and (done.rejected.reason, done.rejected.message),
             "timings": done.timings,
+            "findings": [finding.to_json() for finding in done.findings],
         }
     )
 

@@ -1,4 +1,4 @@
-"""Content to fingerprints: decode it, and take every signal's. In process and without state."""
+"""Content examined: decoded, fingerprinted and shown to the detectors. In process, no state."""
 
 from __future__ import annotations
 
@@ -9,22 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tutela import detectors
+from tutela.detectors import Subject
 from tutela.errors import Reason, Rejected
+from tutela.findings import Finding
 from tutela.media import Limits, Media, decode
+from tutela.media.types import MediaFacts
 from tutela.signals.base import Fingerprint, SignalType
-
-
-@dataclass(frozen=True, slots=True)
-class MediaFacts:
-    """What is known of decoded content once its pixels are gone."""
-
-    format: str
-    width: int
-    """Pixels, upright."""
-    height: int
-    frame_count: int
-    frames_sampled: int
-    """Frames that were fingerprinted; fewer than `frame_count` when there are too many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +26,17 @@ class Examination:
     nevertheless, unless the bytes themselves could not be had.
     """
 
-    fingerprints: tuple[Fingerprint, ...]
-    media: MediaFacts | None = None
+    fingerprints: tuple[Fingerprint, ...] = ()
+    media: MediaFacts = field(default_factory=MediaFacts)
     rejected: Rejected | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
-    """Milliseconds by step: `decode`, and each signal by its name."""
+    """Milliseconds by step: `decode`, each signal by its name, `detect`."""
+    findings: tuple[Finding, ...] = ()
+    """What the detectors found."""
 
 
 def examine(data: bytes, signals: Sequence[SignalType], limits: Limits) -> Examination:
-    """Decode content and take its fingerprints. Content that is at fault never raises.
+    """Decode content, take its fingerprints, detect. Content that is at fault never raises.
 
     Content is decoded only if a signal reads pixels. A native decoder can crash or hang on
     hostile content: `tutela.sandbox.Sandbox` does the same in processes that may.
@@ -71,7 +64,26 @@ def examine(data: bytes, signals: Sequence[SignalType], limits: Limits) -> Exami
                 Reason.TOO_MUCH_MEMORY, f"The signal {signal.name} needs too much memory."
             )
         timings[signal.name] = _since(started)
-    return Examination(tuple(fingerprints), media and _facts(media), rejected, timings)
+    started = time.perf_counter()
+    findings = detectors.examine(Subject(None, media, fingerprints))
+    timings["detect"] = _since(started)
+    facts = _facts(media, len(data))
+    return Examination(tuple(fingerprints), facts, rejected, timings, tuple(findings))
+
+
+def examine_text(text: str, signals: Sequence[SignalType]) -> Examination:
+    """Fingerprint a text by its UTF-8 bytes and show it to the detectors.
+
+    Nothing yet judges what a text says, so it counts as not examined, which holds it.
+    """
+    data = text.encode("utf-8", "surrogatepass")
+    fingerprints = [
+        made for kind in signals if not kind.detail for made in kind.fingerprint(data, None)
+    ]
+    findings = detectors.examine(Subject(text, None, fingerprints))
+    unread = Rejected(Reason.UNSUPPORTED, "A text is compared with known ones; none judges it yet.")
+    facts = MediaFacts("text", size=len(data))
+    return Examination(tuple(fingerprints), facts, unread, findings=tuple(findings))
 
 
 def read(path: str | Path, limits: Limits) -> bytes:
@@ -112,6 +124,8 @@ def _since(started: float) -> float:
     return (time.perf_counter() - started) * 1000
 
 
-def _facts(media: Media) -> MediaFacts:
+def _facts(media: Media | None, size: int) -> MediaFacts:
+    if media is None:
+        return MediaFacts(size=size)
     sampled = len({frame.index for frame in media.frames})
-    return MediaFacts(media.format, media.width, media.height, media.frame_count, sampled)
+    return MediaFacts(media.format, media.width, media.height, media.frame_count, size, sampled)

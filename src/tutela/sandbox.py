@@ -18,18 +18,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Self, TypeVar
 
 import orjson
 
 from tutela import signals
-from tutela.errors import ConfigurationError, Reason, Rejected
-from tutela.examine import Examination, MediaFacts, examine, read
-from tutela.media.types import Limits
+from tutela.errors import ConfigurationError, Reason, Rejected, StoreError
+from tutela.examine import Examination, examine, read
+from tutela.findings import Finding
+from tutela.media.types import Limits, MediaFacts
 from tutela.signals.base import Fingerprint, SignalType
 
 REQUEST = struct.Struct("<IBQ")
@@ -53,6 +54,7 @@ _KEPT_VARIABLES = (
 )
 
 Source = bytes | Path
+Item = TypeVar("Item")
 
 
 class Sandbox:
@@ -110,17 +112,20 @@ class Sandbox:
                 worker = None
             self._free.put(worker)
 
-    def examine_many(self, sources: Iterable[Source]) -> Iterator[tuple[Source, Examination]]:
-        """Examine many, in order of completion. Looks a few inputs ahead in `sources`."""
-        waiting: queue.SimpleQueue[Source | None] = queue.SimpleQueue()
-        finished: queue.SimpleQueue[tuple[Source, Examination] | BaseException] = (
-            queue.SimpleQueue()
-        )
+    def examine_many(
+        self, items: Iterable[Item], source: Callable[[Item], Source]
+    ) -> Iterator[tuple[Item, Examination]]:
+        """Examine many, in order of completion. Looks a few ahead in `items`.
+
+        `source` gives the content of an item, or its path.
+        """
+        waiting: queue.SimpleQueue[tuple[Item] | None] = queue.SimpleQueue()
+        finished: queue.SimpleQueue[tuple[Item, Examination] | BaseException] = queue.SimpleQueue()
 
         def work() -> None:
-            while (source := waiting.get()) is not None:
+            while (waited := waiting.get()) is not None:
                 try:
-                    finished.put((source, self.examine(source)))
+                    finished.put((waited[0], self.examine(source(waited[0]))))
                 except BaseException as error:
                     finished.put(error)
 
@@ -129,8 +134,8 @@ class Sandbox:
             thread.start()
         pending = 0
         try:
-            for source in sources:
-                waiting.put(source)
+            for item in items:
+                waiting.put((item,))
                 pending += 1
                 if pending >= _AHEAD * self.workers:
                     yield _result(finished.get())
@@ -176,13 +181,13 @@ class Sandbox:
         try:
             data = source if isinstance(source, bytes) else read(source, self.limits)
         except Rejected:
-            return Examination((), None, why)
+            return Examination(rejected=why)
         return replace(examine(data, self._exact, self.limits), rejected=why)
 
 
 def _result(
-    result: tuple[Source, Examination] | BaseException,
-) -> tuple[Source, Examination]:
+    result: tuple[Item, Examination] | BaseException,
+) -> tuple[Item, Examination]:
     if isinstance(result, BaseException):
         raise result
     return result
@@ -418,23 +423,19 @@ def _parse(body: bytes, number: int, names: frozenset[str]) -> Examination:
         if answer["number"] != number:
             raise _Malformed
         fingerprints = tuple(_fingerprint(row, names) for row in answer["fingerprints"])
-        facts = answer["media"]
-        media = None if facts is None else MediaFacts(**facts)
-        if media and not (
-            isinstance(media.format, str)
-            and all(
-                type(n) is int and n >= 0
-                for n in (media.width, media.height, media.frame_count, media.frames_sampled)
-            )
-        ):
+        media = MediaFacts(**answer["media"])
+        numbers = (media.width, media.height, media.frame_count, media.size, media.frames_sampled)
+        if not all(type(number) is int and number >= 0 for number in numbers):
             raise _Malformed
+        _text(media.format)
         rejected = None
         if answer["rejected"] is not None:
             reason, message = answer["rejected"]
             rejected = Rejected(Reason(reason), _text(message))
         timings = {_text(name): float(ms) for name, ms in answer["timings"].items()}
-        return Examination(fingerprints, media, rejected, timings)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        findings = tuple(Finding.from_json(found) for found in answer["findings"])
+        return Examination(fingerprints, media, rejected, timings, findings)
+    except (StoreError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise _Malformed from error
 
 

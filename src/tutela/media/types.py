@@ -53,3 +53,18 @@ class Media:
     frame_count: int
     """Frames in the file; `frames` holds a bounded sample of them."""
     frames: tuple[Frame, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MediaFacts:
+    """What is known of content once its pixels are gone. Empty and 0 where it wasn't decoded."""
+
+    format: str = ""
+    width: int = 0
+    """Pixels, upright."""
+    height: int = 0
+    frame_count: int = 0
+    size: int = 0
+    """Bytes of the encoded content."""
+    frames_sampled: int = 0
+    """Frames that were fingerprinted; fewer than `frame_count` when there are too many."""

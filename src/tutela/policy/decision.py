@@ -65,6 +65,12 @@ class Decision:
             "clamped": list(self.clamped),
         }
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Decision:
+        """The decision that `to_json` wrote."""
+        lists = ("rules", "reasons", "rests_on", "clamped")
+        return cls(**{**data, **{name: tuple(data[name]) for name in lists}})
+
 
 @dataclass(frozen=True, slots=True)
 class RuleOutcome:

@@ -1,0 +1,173 @@
+"""The flow, top to bottom: content is examined, matched, judged by the policy, and recorded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tutela import signals
+from tutela.banks.bank import Banks
+from tutela.content import Content, Context
+from tutela.examine import Examination, examine_text
+from tutela.findings import UNEXAMINED, Finding
+from tutela.matching import Matcher
+from tutela.policy import Explanation, Policy
+from tutela.sandbox import Sandbox
+from tutela.settings import Settings
+from tutela.signals import Fingerprint
+from tutela.store import Store, new_id, now
+from tutela.store.recorder import Recorder, Rows
+from tutela.store.verdicts import row_of
+from tutela.verdict import Verdict
+
+Also = Callable[[Content, Verdict], Rows]
+"""Further rows to commit with a verdict."""
+BATCH = 64
+"""Pieces of content that `screen_many` matches and records together."""
+
+
+class Screener:
+    """Screens content against the banks and the policy of one data folder.
+
+    One a process; safe to share between threads. Close it, or use it as a context manager.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        settings.data.mkdir(parents=True, exist_ok=True)
+        self.settings = settings
+        self.policy = Policy.load(settings.policy)
+        self.store = Store(settings.database_url)
+        self.banks = Banks(self.store)
+        self.recorder = Recorder(self.store)
+        self.matcher = Matcher(self.store, settings.data / "index", signals.load())
+        self.sandbox = Sandbox(settings.limits, workers=settings.workers)
+
+    def screen(
+        self, source: bytes | str | Path | Content, *, context: Context | None = None
+    ) -> Verdict:
+        """The verdict on bytes or on the file of that name, recorded durably.
+
+        Content that can't be examined gets a verdict too: `hold`, or `block` if its digest is
+        known. Raises `StoreError` when the verdict could not be recorded: treat that as `hold`.
+        """
+        content = source if isinstance(source, Content) else Content.of(source, context)
+        return self.judge([(content, self.examine(content))])[0]
+
+    def screen_text(self, text: str, *, context: Context | None = None) -> Verdict:
+        """The verdict on a text."""
+        return self.screen(Content(text=text, context=context or Context()))
+
+    def screen_signals(
+        self, fingerprints: Sequence[Fingerprint], *, context: Context | None = None
+    ) -> Verdict:
+        """The verdict on content that only its fingerprints are known of."""
+        content = Content(data=b"", context=context or Context())
+        return self.judge([(content, Examination(fingerprints=tuple(fingerprints)))])[0]
+
+    def screen_many(
+        self, sources: Iterable[bytes | str | Path | Content], *, also: Also | None = None
+    ) -> Iterator[Verdict]:
+        """Verdicts on many pieces of content, on every core, in the order in which they finish.
+
+        `Verdict.name` tells which is which. Each verdict has been recorded when it is yielded,
+        together with the rows that `also` gives for it.
+        """
+        contents = (item if isinstance(item, Content) else Content.of(item) for item in sources)
+        batch: list[tuple[Content, Examination]] = []
+        for content, examination in self.sandbox.examine_many(contents, _source):
+            batch.append((content, examination))
+            if len(batch) == BATCH:
+                yield from self.judge(batch, also)
+                batch = []
+        yield from self.judge(batch, also)
+
+    def examine(self, content: Content) -> Examination:
+        """Decode and fingerprint content in the sandbox, and run the detectors on it."""
+        if content.text is not None:
+            return examine_text(content.text, signals.load())
+        return self.sandbox.examine(_source(content))
+
+    def judge(
+        self, examined: Sequence[tuple[Content, Examination]], also: Also | None = None
+    ) -> list[Verdict]:
+        """Match, decide and record; returns once all is committed, with the rows of `also`."""
+        started = time.perf_counter()
+        matched = self.matcher.match([examination.fingerprints for _, examination in examined])
+        spent = (time.perf_counter() - started) * 1e3 / max(1, len(examined))
+        verdicts = [
+            self._verdict(content, examination, findings, spent)
+            for (content, examination), findings in zip(examined, matched, strict=True)
+        ]
+        rows = [row_of(verdict) for verdict in verdicts]
+        if also is not None:
+            for (content, _), verdict in zip(examined, verdicts, strict=True):
+                rows += also(content, verdict)
+        if rows:
+            self.recorder.record(rows)
+        return verdicts
+
+    def explain(self, source: bytes | str | Path | Content) -> Explanation:
+        """Why content would get its verdict, rule by rule. Records nothing."""
+        content = source if isinstance(source, Content) else Content.of(source)
+        examination = self.examine(content)
+        (matched,) = self.matcher.match([examination.fingerprints])
+        findings = _findings(examination, matched)
+        return self.policy.explain(findings, content.context, examination.media)
+
+    def close(self) -> None:
+        """Stop the workers and close the store."""
+        self.sandbox.close()
+        self.recorder.close()
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _verdict(
+        self,
+        content: Content,
+        examination: Examination,
+        matched: Sequence[Finding],
+        match_ms: float,
+    ) -> Verdict:
+        started = time.perf_counter()
+        findings = _findings(examination, matched)
+        decision = self.policy.decide(findings, content.context, examination.media)
+        policy_ms = (time.perf_counter() - started) * 1e3
+        return Verdict(
+            id=new_id(),
+            created_at=now(),
+            decision=decision,
+            findings=findings,
+            fingerprints=examination.fingerprints,
+            media=examination.media,
+            context=content.context,
+            rejected=examination.rejected,
+            timings={**examination.timings, "match": match_ms, "policy": policy_ms},
+            name=content.name,
+        )
+
+
+def _findings(examination: Examination, matched: Sequence[Finding]) -> tuple[Finding, ...]:
+    rejected = examination.rejected
+    if rejected is None:
+        return (*examination.findings, *matched)
+    unexamined = Finding(UNEXAMINED, "media", detail=f"{rejected.reason}: {rejected.message}")
+    return (unexamined, *examination.findings, *matched)
+
+
+def _source(content: Content) -> bytes | Path:
+    if content.path is not None:
+        return content.path
+    return content.data if content.data is not None else (content.text or "").encode()

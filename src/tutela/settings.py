@@ -1,0 +1,85 @@
+"""Settings: `tutela.toml` in the data folder, then the environment (`TUTELA_…`), then arguments."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from tutela.errors import ConfigurationError
+from tutela.media.types import Limits
+
+
+class Settings(BaseSettings):
+    """Every setting, with its default. docs/operating.md describes each."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TUTELA_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    data: Path = Path("tutela-data")
+    database: str = ""
+    """SQLAlchemy URL; empty means `tutela.db` in the data folder."""
+    policy: Path | None = None
+    """The policy file; none means the one that comes with Tutela."""
+    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
+    """Processes that decode, each in its sandbox."""
+    max_bytes: int = Field(Limits().max_bytes, ge=1)
+    max_pixels: int = Field(Limits().max_pixels, ge=1)
+    max_frames: int = Field(Limits().max_frames, ge=1)
+    max_seconds: float = Field(Limits().max_seconds, gt=0)
+    max_memory: int = Field(Limits().max_memory, ge=1)
+    fetch_hosts: tuple[str, ...] = ()
+    """Hosts that `POST /v1/screen` may fetch from; none means that fetching is off."""
+    fetch_http: bool = False
+    """Whether plain http may be fetched too."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments over the environment over `tutela.toml`."""
+        given = {**env_settings(), **init_settings()}
+        file = Path(given.get("data", "tutela-data")) / "tutela.toml"
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds on decoding."""
+        return Limits(
+            self.max_bytes, self.max_pixels, self.max_frames, self.max_seconds, self.max_memory
+        )
+
+    @property
+    def database_url(self) -> str:
+        """The database's URL, resolved."""
+        return self.database or f"sqlite:///{(self.data / 'tutela.db').as_posix()}"
+
+
+def load(data: Path | str | None = None, **given: Any) -> Settings:
+    """The settings for a data folder. Raises `ConfigurationError` naming the setting."""
+    if data is not None:
+        given["data"] = Path(data)
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg']}"
+            for problem in error.errors()
+        )
+        raise ConfigurationError(f"settings can't be used: {wrong}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"tutela.toml can't be read: {error}") from error

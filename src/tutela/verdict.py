@@ -1,0 +1,100 @@
+"""Verdict: allow, hold or block, with everything it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from tutela import signals
+from tutela.errors import Rejected
+from tutela.findings import Finding
+from tutela.policy.decision import Action, Context, Decision, MediaFacts
+from tutela.signals import Fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to happen with content, and why. It has been recorded durably when you hold one.
+
+    `allow`: publish. `hold`: don't publish until a person has looked. `block`: don't publish.
+    """
+
+    id: str
+    created_at: datetime
+    decision: Decision
+    findings: tuple[Finding, ...]
+    fingerprints: tuple[Fingerprint, ...]
+    media: MediaFacts
+    context: Context = field(default_factory=Context)
+    rejected: Rejected | None = None
+    """Why the content could not be examined, if it could not."""
+    timings: Mapping[str, float] = field(default_factory=dict)
+    """Milliseconds by step."""
+    name: str = ""
+    """What the caller calls the content; not recorded."""
+
+    @property
+    def action(self) -> Action:
+        return self.decision.action
+
+    @property
+    def category(self) -> str | None:
+        return self.decision.category
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        return self.decision.rules
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        return self.decision.reasons
+
+    def document(self) -> dict[str, Any]:
+        """What is recorded and what `--json` and the API show, less the caller's name for it."""
+        return {
+            "id": self.id,
+            "created_at": self.created_at.isoformat(),
+            "signals": signals_json(self.fingerprints),
+            "media": {
+                "format": self.media.format,
+                "width": self.media.width,
+                "height": self.media.height,
+                "frame_count": self.media.frame_count,
+                "size": self.media.size,
+            },
+            "context": {
+                "surface": self.context.surface,
+                "account": self.context.account,
+                "jurisdiction": self.context.jurisdiction,
+                "locale": self.context.locale,
+                "tags": dict(self.context.tags),
+            },
+            "findings": [finding.to_json() for finding in self.findings],
+            "verdict": self.decision.to_json(),
+            "error": self.rejected
+            and {"type": self.rejected.reason.value, "message": self.rejected.message},
+            "timings": {name: round(spent, 3) for name, spent in self.timings.items()},
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """The document with the caller's name for the content, as `file`."""
+        return {"file": self.name, **self.document()}
+
+
+def signals_json(fingerprints: Sequence[Fingerprint]) -> dict[str, Any]:
+    """Digests as text; a perceptual fingerprint with its quality, and those of further parts."""
+    shown: dict[str, Any] = {}
+    for fingerprint in fingerprints:
+        signal = signals.find(fingerprint.signal)
+        text = signal.format(fingerprint.value)
+        if signal.radius is None:
+            shown[signal.name] = text
+            continue
+        this = {"hex": text, "quality": fingerprint.quality}
+        if signal.name not in shown:
+            shown[signal.name] = {**this, "part": fingerprint.part, "parts": []}
+        else:
+            shown[signal.name]["parts"].append({**this, "part": fingerprint.part})
+    return shown
