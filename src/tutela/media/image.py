@@ -12,7 +12,6 @@ from contextlib import contextmanager
 
 import numpy as np
 import pillow_heif
-import simplejpeg
 from numpy.typing import NDArray
 from PIL import (
     AvifImagePlugin,
@@ -27,7 +26,7 @@ from PIL import (
 )
 
 from tutela.errors import Reason, Rejected
-from tutela.media import colour, survey
+from tutela.media import colour, jpeg, survey
 from tutela.media.colour import Depth
 from tutela.media.frames import Sampler
 from tutela.media.sniff import sniff
@@ -131,21 +130,12 @@ _COUNTED = frozenset({"webp", "avif", "heif"})
 
 
 def _fast_jpeg(data: bytes, declared: Survey, detail: int) -> NDArray[np.uint8] | None:
-    """Luma of an ordinary JPEG, scaled while decoding; None where Pillow has to look."""
-    if declared.components not in (1, 3):
-        return None
+    """Luma of an ordinary JPEG, reduced while decoding; None where Pillow has to look."""
     if declared.profile is not None:
-        mode = "L" if declared.components == 1 else "RGB"
-        if len(declared.profile) > survey.MAX_PROFILE or not colour.is_srgb(declared.profile, mode):
+        _check_profile(declared.profile)
+        if not colour.is_srgb(declared.profile, "L" if declared.components == 1 else "RGB"):
             return None
-    width, height = _draft_size((declared.width, declared.height), detail)
-    try:
-        grey = simplejpeg.decode_jpeg(
-            data, "GRAY", min_height=height, min_width=width, fastupsample=True
-        )
-    except ValueError:
-        return None
-    return np.ascontiguousarray(grey[:, :, 0])
+    return jpeg.luma(data, detail=detail if detail > 0 else declared.width)
 
 
 def _draft_size(size: tuple[int, int], detail: int) -> tuple[int, int]:
