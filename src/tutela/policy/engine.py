@@ -117,7 +117,7 @@ class Policy:
             outcomes=run.outcomes,
             suppressed=run.suppressed,
             why=self._why(decision),
-            needed=self._needed(decision, findings, context, media),
+            needed=self._needed(decision, run, findings, context, media),
         )
 
     def _run(self, findings: Sequence[Finding], context: Context, media: MediaFacts | None) -> _Run:
@@ -129,7 +129,7 @@ class Policy:
         live = tuple(n for n in range(len(findings)) if n not in aside)
         verified = tuple(n for n in live if _may_block(findings[n]))
         outcomes = [self._apply(rule, findings, seen, live, verified) for rule in self._rules]
-        return _Run(tuple(outcomes), tuple(suppressed), tuple(broken))
+        return _Run(tuple(outcomes), tuple(suppressed), tuple(dict.fromkeys(broken)))
 
     def _apply(
         self,
@@ -227,11 +227,13 @@ class Policy:
     def _needed(
         self,
         decision: Decision,
+        run: _Run,
         findings: Sequence[Finding],
         context: Context,
         media: MediaFacts | None,
     ) -> tuple[str, ...]:
         needed = []
+        clamped = {outcome.rule for outcome in run.outcomes if outcome.clamped}
         if decision.rests_on:
             rest = [one for n, one in enumerate(findings) if n not in decision.rests_on]
             without = self._decision(rest, self._run(rest, context, media)).action
@@ -240,7 +242,8 @@ class Policy:
         for rule in self._rules:
             if stronger(rule.action) > stronger(decision.action):
                 condition = " ".join(rule.condition.text.split())
-                needed.append(f"{rule.action}: if {rule.id} held on verified findings: {condition}")
+                basis = " without the unverified matches" if rule.id in clamped else ""
+                needed.append(f"{rule.action}: if rule {rule.id} held{basis}: {condition}")
         return tuple(needed)
 
 
