@@ -44,7 +44,7 @@ def taps(length: int, cells: int, scale: float, mirrored: bool) -> tuple[Firsts,
     """
     window = (length + 2 * GRID - 1) // (2 * GRID)
     behind, ahead = (window - 1) // 2, window // 2
-    width = min(cells, int(np.ceil((2 * window - 1) / scale)) + 2)
+    width = min(cells, int(np.ceil((2 * window - 1) / scale)) + 4)
     first = np.zeros(GRID, np.int64)
     weights = np.zeros((GRID, width), np.float32)
     steps = np.zeros(2 * window + 1)
@@ -61,23 +61,22 @@ def taps(length: int, cells: int, scale: float, mirrored: bool) -> tuple[Firsts,
             share = 1.0 / ((high - low) * (right - left))
             steps[left - start] += share
             steps[right - start] -= share
-        if mirrored:
-            begin = min(int((length - stop) / scale), cells - width)
-        else:
-            begin = min(int(start / scale), cells - width)
+        nearest = length - stop if mirrored else start
+        begin = max(min(int(nearest / scale) - 1, cells - width), 0)
         first[sample] = begin
         weight = 0.0
         for pixel in range(start, stop):
             weight += steps[pixel - start]
-            edge = float(length - 1 - pixel if mirrored else pixel)
-            # A pixel may lie across cells when the scale isn't whole.
-            cell = min(int(edge / scale), cells - 1)
-            inside = min(1.0, (cell + 1) * scale - edge)
-            if cell == cells - 1:
-                inside = 1.0
-            weights[sample, cell - begin] += weight * inside
-            if inside < 1.0:
-                weights[sample, cell + 1 - begin] += weight * (1.0 - inside)
+            edge = length - 1 - pixel if mirrored else pixel
+            cell = min(int((edge + 0.5) / scale), cells - 1)
+            before, after = max(cell - 1, 0), min(cell + 1, cells - 1)
+            # The parabola through the means of the cell and its neighbours, at this pixel.
+            offset = (edge + 0.5) / scale - (cell + 0.5)
+            slope = offset / 2
+            bend = (offset * offset - (1.0 - 1.0 / (scale * scale)) / 12) / 2
+            weights[sample, before - begin] += weight * (bend - slope)
+            weights[sample, cell - begin] += weight * (1.0 - 2 * bend)
+            weights[sample, after - begin] += weight * (bend + slope)
     return first, weights
 
 
