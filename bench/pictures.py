@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import struct
-import zlib
-from collections.abc import Iterator
 
 import numpy as np
-import pillow_heif
-from numpy.typing import NDArray
 from PIL import Image
 
 GAMUTS = {
     "srgb": ((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.7141)),
     "p3": ((0.51512, 0.2412, -0.00105), (0.29198, 0.69225, 0.04189), (0.1571, 0.06657, 0.78407)),
-    "adobe": ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457)),
+    "adobe": (
+        (0.60974, 0.31111, 0.01947),
+        (0.20528, 0.62567, 0.06087),
+        (0.14919, 0.06322, 0.74457),
+    ),
     "prophoto": ((0.79767, 0.28804, 0.0), (0.13519, 0.71188, 0.0), (0.03134, 0.00009, 0.82491)),
 }
 """XYZ of red, green and blue on D50: sRGB (IEC 61966-2-1), Display P3, Adobe RGB, ROMM RGB."""

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pillow_heif
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import (
     AvifImagePlugin,
@@ -76,8 +77,8 @@ def decode(data: bytes, limits: Limits = Limits(), *, detail: int = 512) -> Medi
     declared = survey.survey(kind, data)
     _check(kind, declared.width, declared.height, limits)
     try:
-        if kind == "jpeg" and (fast := _fast_jpeg(data, declared, detail)) is not None:
-            frames: tuple[Frame, ...] = (Frame(0, _upright(fast, declared.orientation)),)
+        if kind == "jpeg" and (grey := _jpeg(data, declared, limits, detail)) is not None:
+            frames: tuple[Frame, ...] = (Frame(0, _upright(grey, declared.orientation)),)
             width, height = _turned(declared.width, declared.height, declared.orientation)
             return Media(kind, width, height, 1, frames)
         with _quiet():
@@ -129,13 +130,39 @@ def _decode(
 _COUNTED = frozenset({"webp", "avif", "heif"})
 
 
-def _fast_jpeg(data: bytes, declared: Survey, detail: int) -> NDArray[np.uint8] | None:
-    """Luma of an ordinary JPEG, reduced while decoding; None where Pillow has to look."""
-    if declared.profile is not None:
-        _check_profile(declared.profile)
-        if not colour.is_srgb(declared.profile, "L" if declared.components == 1 else "RGB"):
+def _jpeg(data: bytes, declared: Survey, limits: Limits, detail: int) -> NDArray[np.uint8] | None:
+    """Luma of a JPEG, reduced while decoding; None where Pillow has to look.
+
+    The luma plane as it is where the colours are sRGB; else colours that are then converted.
+    """
+    _check_profile(declared.profile)
+    width, height = _draft_size((declared.width, declared.height), detail)
+    held = 2 * declared.buffered * declared.width * declared.height
+    _check_memory(
+        "jpeg", width, height, int(held + width * height * (declared.components + 1)), limits
+    )
+    space = {1: "L", 3: "RGB", 4: "CMYK"}.get(declared.components, "")
+    plain = declared.profile is None or colour.is_srgb(declared.profile, space)
+    if space != "CMYK" and plain:
+        grey = jpeg.luma(data, detail=detail if detail > 0 else declared.width)
+        if grey is not None or space != "RGB":
+            return grey
+    if not space:
+        return None
+    try:
+        pixels = simplejpeg.decode_jpeg(
+            data, "GRAY" if space == "L" else space, min_height=height, min_width=width
+        )
+    except ValueError as error:
+        if "Unsupported" in str(error):
             return None
-    return jpeg.luma(data, detail=detail if detail > 0 else declared.width)
+        raise
+    if space == "CMYK":
+        # Adobe stores inks inverted, and every other program that writes CMYK does as Adobe.
+        np.subtract(255, pixels, out=pixels)
+    image = Image.fromarray(pixels[:, :, 0] if space == "L" else pixels, mode=space)
+    ((_, grey),) = colour.luma(image, detail, declared.profile, Depth())
+    return grey
 
 
 def _draft_size(size: tuple[int, int], detail: int) -> tuple[int, int]:
@@ -164,11 +191,12 @@ def _check(
     if image is None and kind != "webp":
         return
     cost = pixels * _COST[kind][animated]
-    if image is not None and kind == "jpeg":
-        layers = len(image.layer) if isinstance(image, JpegImagePlugin.JpegImageFile) else 3
-        cost = pixels * (2 * layers if image.info.get("progressive") else 0)
-    elif image is not None and image.mode in ("1", "L", "P") and kind in ("png", "bmp", "tiff"):
+    if image is not None and image.mode in ("1", "L", "P") and kind in ("png", "bmp", "tiff"):
         cost //= 4
+    _check_memory(kind, width, height, cost, limits)
+
+
+def _check_memory(kind: str, width: int, height: int, cost: int, limits: Limits) -> None:
     if cost > limits.max_memory:
         raise Rejected(
             Reason.TOO_MUCH_MEMORY,

@@ -20,6 +20,8 @@ MAX_SCANS = 256
 """Scans of a progressive JPEG: each one is a pass over every block of the picture."""
 MAX_SCANNED_PIXELS = 3_000_000_000
 """Scans × pixels of a progressive JPEG."""
+MAX_RUN_LENGTHS = 8 << 20
+"""Bytes of a run-length encoded bitmap."""
 MAX_PROFILE = 8 << 20
 """Bytes of a colour profile."""
 
@@ -38,7 +40,8 @@ class Survey:
     profile: bytes | None = None
     """ICC profile as found, JPEG only."""
     components: int = 3
-    progressive: bool = False
+    buffered: float = 0.0
+    """Samples a pixel that a JPEG in several scans makes its decoder hold; 0 for others."""
 
 
 def survey(kind: str, data: bytes) -> Survey:
@@ -55,6 +58,8 @@ def survey(kind: str, data: bytes) -> Survey:
                 return webp(data)
             case "tiff":
                 return tiff(data)
+            case "bmp":
+                return bmp(data)
             case "heif":
                 return heif(data)
     except (IndexError, struct.error) as error:
@@ -102,6 +107,7 @@ def jpeg(data: bytes) -> Survey:
     at, end = 2, len(data)
     width = height = components = 0
     progressive = False
+    samples = 0.0
     exif: bytes | None = None
     profile: dict[int, bytes] = {}
     segments = 0
@@ -133,6 +139,9 @@ def jpeg(data: bytes) -> Survey:
                 raise corrupt("The jpeg file has two frame headers.")
             height, width, components = struct.unpack_from(">xHHB", data, at + 4)
             progressive = marker in (0xC2, 0xC6, 0xCA, 0xCE)
+            factors = [data[at + 11 + 3 * n] for n in range(components)]
+            areas = [(factor >> 4) * (factor & 15) for factor in factors]
+            samples = sum(areas) / max(*areas, 1)
         elif marker == 0xE1 and exif is None and data[at + 4 : at + 10] == b"Exif\0\0":
             exif = data[at + 4 : at + 2 + length]
         elif marker == 0xE2 and data[at + 4 : at + 16] == b"ICC_PROFILE\0" and length > 16:
@@ -145,7 +154,8 @@ def jpeg(data: bytes) -> Survey:
         if scans > MAX_SCANS or scans * width * height > MAX_SCANNED_PIXELS:
             raise Rejected(Reason.TOO_SLOW, f"The progressive jpeg file has {scans} scans.")
     icc = b"".join(profile[number] for number in sorted(profile)) if profile else None
-    return Survey(width, height, 1, orientation(exif), icc, components, progressive)
+    buffered = samples if progressive or data[at + 4] < components else 0.0
+    return Survey(width, height, 1, orientation(exif), icc, components, buffered)
 
 
 def png(data: bytes) -> Survey:
@@ -266,6 +276,18 @@ def heif(data: bytes) -> Survey:
     return Survey()
 
 
+def bmp(data: bytes) -> Survey:
+    """The info header. Run lengths are decoded slowly, so there the bytes are bounded."""
+    if data[14] == 12:
+        width, height = struct.unpack_from("<HH", data, 18)
+        return Survey(width, height)
+    width, height = struct.unpack_from("<ii", data, 18)
+    (compression,) = struct.unpack_from("<I", data, 30)
+    if compression in (1, 2) and len(data) > MAX_RUN_LENGTHS:
+        raise Rejected(Reason.TOO_SLOW, f"{len(data)} bytes of run lengths are too many.")
+    return Survey(abs(width), abs(height))
+
+
 # Compressions that libtiff decodes and that files in circulation use. The others (old-style JPEG,
 # ThunderScan, SGI Log, NeXT) are rare, and are where its decoders have failed most often.
 _TIFF_COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 7, 8, 32773, 32946, 34925, 50000, 50001})
@@ -293,8 +315,10 @@ def tiff(data: bytes) -> Survey:
             raise corrupt("The tiff file has too many tags.")
         at += struct.calcsize("=" + count_format)
         page: dict[int, int] = {}
+        told = 0
         for entry in range(at, at + entry_size * count, entry_size):
             tag, kind, values = struct.unpack_from(order + "HH" + offset_format, data, entry)
+            told += values * _TIFF_SIZES.get(kind, 0)
             if tag in (273, 324) and values > MAX_CHUNKS:
                 raise Rejected(
                     Reason.TOO_MUCH_MEMORY, f"A page of the tiff file has {values} strips or tiles."
@@ -303,6 +327,8 @@ def tiff(data: bytes) -> Survey:
                 form = "H" if kind == 3 else "I"
                 place = entry + entry_size - struct.calcsize("=" + offset_format)
                 (page[tag],) = struct.unpack_from(order + form, data, place)
+        if told > len(data) + 8 * count:
+            raise corrupt("The tags of the tiff file hold more than the file does.")
         if page.get(259, 1) not in _TIFF_COMPRESSIONS:
             raise Rejected(Reason.UNSUPPORTED, f"The tiff compression {page[259]} is not decoded.")
         if page.get(256, 0) * page.get(257, 0) >= width * height:
