@@ -13,7 +13,7 @@ import numpy as np
 from tutela.banks.bank import Banks
 from tutela.banks.rows import BankRows
 from tutela.findings import MATCH, Finding
-from tutela.index.live import LiveIndex
+from tutela.index.live import LiveIndex, Status
 from tutela.signals import Fingerprint, Hit, Match, SignalType
 from tutela.store import Store
 
@@ -95,7 +95,7 @@ class Matcher:
             if index.needs_compaction:
                 index.compact()
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> dict[str, Status]:
         """How large and how fresh each index is."""
         return {name: index.status() for name, index in self.indexes.items()}
 

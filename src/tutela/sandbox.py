@@ -153,6 +153,17 @@ class Sandbox:
             for thread in threads:
                 thread.join()
 
+    def warm(self) -> None:
+        """Start every worker that isn't running. Raises `ConfigurationError`."""
+        held = [self._free.get() for _ in range(self.workers)]
+        try:
+            for position, worker in enumerate(held):
+                if worker is None and not self._closed:
+                    held[position] = _Worker(self.limits, self.signals, self._watch)
+        finally:
+            for worker in held:
+                self._free.put(worker)
+
     def close(self) -> None:
         """Stop the workers. Inputs under way get their answer first."""
         if self._closed or self._pid != os.getpid():

@@ -11,6 +11,7 @@ from typing import Self
 from tutela import signals
 from tutela.banks.bank import Banks
 from tutela.content import Content, Context
+from tutela.detectors import trigger
 from tutela.examine import Examination, examine_text
 from tutela.findings import UNEXAMINED, Finding
 from tutela.matching import Matcher
@@ -23,8 +24,8 @@ from tutela.store.recorder import Recorder, Rows
 from tutela.store.verdicts import row_of
 from tutela.verdict import Verdict
 
-Also = Callable[[Content, Verdict], Rows]
-"""Further rows to commit with a verdict."""
+Also = Callable[[Sequence[tuple[Content, Verdict]]], Rows]
+"""Further rows to commit with verdicts."""
 BATCH = 64
 """Pieces of content that `screen_many` matches and records together."""
 
@@ -73,7 +74,7 @@ class Screener:
         """Verdicts on many pieces of content, on every core, in the order in which they finish.
 
         `Verdict.name` tells which is which. Each verdict has been recorded when it is yielded,
-        together with the rows that `also` gives for it.
+        together with the rows that `also` gives for it and its neighbours.
         """
         contents = (item if isinstance(item, Content) else Content.of(item) for item in sources)
         batch: list[tuple[Content, Examination]] = []
@@ -103,8 +104,8 @@ class Screener:
         ]
         rows = [row_of(verdict) for verdict in verdicts]
         if also is not None:
-            for (content, _), verdict in zip(examined, verdicts, strict=True):
-                rows += also(content, verdict)
+            contents = (content for content, _ in examined)
+            rows += also(list(zip(contents, verdicts, strict=True)))
         if rows:
             self.recorder.record(rows)
         return verdicts
@@ -116,6 +117,12 @@ class Screener:
         (matched,) = self.matcher.match([examination.fingerprints])
         findings = _findings(examination, matched)
         return self.policy.explain(findings, content.context, examination.media)
+
+    def warm(self) -> None:
+        """Start every worker and load every kernel now, so that no upload waits for it."""
+        self.sandbox.warm()
+        examination = self.examine(Content(data=trigger.picture()))
+        self.matcher.match([examination.fingerprints])
 
     def close(self) -> None:
         """Stop the workers and close the store."""

@@ -81,13 +81,14 @@ class ImportReport:
 def import_bank(
     store: Store,
     bank: str,
-    path: Path,
+    file: Path | IO[str],
     *,
+    source: str = "",
     format: str | None = None,
     dry_run: bool = False,
     strict: bool = False,
 ) -> ImportReport:
-    """Import a file into a bank.
+    """Import a list into a bank.
 
     Rows that can't be taken are reported and skipped; with `strict` any of them refuses the whole
     import. A row that matches a benign canary puts the whole import into quarantine: it is kept,
@@ -96,9 +97,9 @@ def import_bank(
     """
     banks = Banks(store)
     bank_id = banks.get(bank).id
-    report = ImportReport(bank, path.name)
+    report = ImportReport(bank, source or (file.name if isinstance(file, Path) else "stream"))
     new: dict[tuple[str, bytes], NewEntry] = {}
-    for line, row in read_rows(path, format):
+    for line, row in read_rows(file, format):
         report.rows += 1
         if isinstance(row, str):
             _note(report, line, row)
@@ -230,18 +231,23 @@ def export_bank(store: Store, bank: str, out: IO[str], *, format: str = "csv") -
     return count
 
 
-def read_rows(path: Path, format: str | None) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """(line number, row or what is wrong with it) of a file in any of the formats."""
+def read_rows(
+    file: Path | IO[str], format: str | None
+) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """(line number, row or what is wrong with it) of a list in any of the formats."""
     if format is not None and format not in FORMATS:
         raise BankError(f"no format is named {format!r}; use one of {', '.join(FORMATS)}")
+    if not isinstance(file, Path):
+        chosen = format or _sniff(file)
+        yield from _csv_rows(file) if chosen == "csv" else _json_rows(file)
+        return
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            chosen = format or _sniff(file)
-            yield from _csv_rows(file) if chosen == "csv" else _json_rows(file)
+        with file.open(encoding="utf-8-sig", newline="") as opened:
+            yield from read_rows(opened, format)
     except OSError as error:
-        raise BankError(f"{path} can't be read: {error.strerror}") from error
+        raise BankError(f"{file} can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise BankError(f"{path} is not UTF-8 text; save it as UTF-8 and try again") from error
+        raise BankError(f"{file} is not UTF-8 text; save it as UTF-8 and try again") from error
 
 
 def _sniff(file: IO[str]) -> str:

@@ -44,6 +44,15 @@ class _File:
     size: int
     modified_ns: int
 
+    def row(self, scan_id: int, verdict_id: str) -> dict[str, Any]:
+        return {
+            "scan_id": scan_id,
+            "path": self.key,
+            "size": self.size,
+            "modified_ns": self.modified_ns,
+            "verdict_id": verdict_id,
+        }
+
 
 class Scan:
     """One scan of one folder, as recorded."""
@@ -97,16 +106,11 @@ def scan(
     todo = _remaining(record, files, progress)
     on_start(progress)
 
-    def note(content: Content, verdict: Verdict) -> Rows:
-        file = files[content.name]
-        row = {
-            "scan_id": record.id,
-            "path": file.key,
-            "size": file.size,
-            "modified_ns": file.modified_ns,
-            "verdict_id": verdict.id,
-        }
-        return ((scan_files, row),)
+    def note(made: Sequence[tuple[Content, Verdict]]) -> Rows:
+        return [
+            (scan_files, files[content.name].row(record.id, verdict.id))
+            for content, verdict in made
+        ]
 
     given = context or Context()
     contents = (Content(path=file.path, context=given, name=file.key) for file in todo)

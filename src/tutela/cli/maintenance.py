@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -40,9 +41,9 @@ def index_status(context: typer.Context, as_json: Json = False) -> None:
         screener.matcher.refresh()
         for name, status in screener.matcher.status().items():
             if as_json:
-                emit({"signal": name, **status})
+                emit({"signal": name, **asdict(status)})
             else:
-                table(name, ("", ""), status.items())
+                table(name, ("", ""), asdict(status).items())
 
 
 @guarded
@@ -53,7 +54,7 @@ def index_compact(context: typer.Context, as_json: Json = False) -> None:
         for index in screener.matcher.indexes.values():
             index.compact()
         if as_json:
-            emit(screener.matcher.status())
+            emit({name: asdict(held) for name, held in screener.matcher.status().items()})
         else:
             typer.echo("compacted")
 

@@ -1,0 +1,1 @@
+"""The HTTP API: closed by default, one shape for every error, nothing acknowledged uncommitted."""

@@ -1,0 +1,316 @@
+"""`/v1/screen`, `/v1/screen/batch` and `/v1/verdicts/{id}`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+import orjson
+from fastapi import APIRouter, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.responses import Response
+
+from tutela import signals
+from tutela.content import Content, Context
+from tutela.errors import InvalidSignal, StoreError
+from tutela.examine import Examination
+from tutela.screening import Screener
+from tutela.server import metrics
+from tutela.server.access import needs, screener_of
+from tutela.server.errors import Refused
+from tutela.server.keys import Scope
+from tutela.server.shapes import MAX_BATCH, BatchIn, ContextIn, ScreenIn
+from tutela.signals import Fingerprint
+from tutela.store import answers
+from tutela.store.verdicts import get
+from tutela.verdict import Verdict
+
+router = APIRouter(prefix="/v1", tags=["screening"])
+
+MAX_IDEMPOTENCY_KEY = 128
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One piece of content, or what is known of it."""
+
+    content: Content
+    fingerprints: tuple[Fingerprint, ...] | None = None
+
+    def digest(self) -> bytes:
+        """Stands for the request in the record of what was answered to which."""
+        content = self.content
+        parts = (
+            content.data or b"",
+            (content.text or "").encode("utf-8", "surrogatepass"),
+            *(f"{made.signal}:{made.value.hex()}".encode() for made in self.fingerprints or ()),
+            orjson.dumps(asdict(content.context), option=orjson.OPT_SORT_KEYS),
+        )
+        return b"".join(hashlib.sha256(part).digest() for part in parts)
+
+
+BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "context": {"type": "string", "description": "JSON, as below."},
+                    },
+                }
+            },
+            "application/json": {
+                "schema": ScreenIn.model_json_schema(),
+                "examples": {
+                    "file": {"value": {"data": "/9j/4AAQSkZJRg…", "context": {"surface": "feed"}}},
+                    "fingerprint": {
+                        "value": {"signals": {"md5": "9e107d9d372bb6826bd81d3542a419d6"}}
+                    },
+                    "url": {"value": {"url": "https://cdn.example.org/upload/1.jpg"}},
+                },
+            },
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    },
+    "parameters": [
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "schema": {"type": "string", "maxLength": MAX_IDEMPOTENCY_KEY},
+            "description": "A repeat with the same key and content gets the verdict of the first.",
+        }
+    ],
+}
+EXAMPLE = {
+    "id": "0199f0c2a1b27c3d8e4f5a6b7c8d9e0f",
+    "created_at": "2026-11-22T10:00:00+00:00",
+    "signals": {"sha256": "9f86d081…", "pdq": {"hex": "66058372…", "quality": 100}},
+    "media": {"format": "jpeg", "width": 1600, "height": 1200, "frame_count": 1, "size": 204800},
+    "findings": [
+        {"kind": "match", "source": "pdq", "signal": "pdq", "bank": "hotline", "tier": "confirmed",
+         "entry": 17, "distance": 6}
+    ],
+    "verdict": {
+        "action": "block",
+        "category": "csam",
+        "rules": ["confirmed-match"],
+        "reasons": ["Matches a bank confirmed by a hotline or by two reviewers"],
+    },
+    "error": None,
+}  # fmt: skip
+
+
+@router.post(
+    "/screen",
+    dependencies=[needs(Scope.SCREEN)],
+    summary="Screen one piece of content",
+    openapi_extra=BODY,
+    responses={200: {"content": {"application/json": {"example": EXAMPLE}}}},
+)
+async def screen(request: Request) -> Response:
+    """The verdict, recorded before it is answered.
+
+    Content that can't be examined is no error: it gets a verdict, `hold`, with `error` saying
+    why. Any status but 200 means that there is no verdict: treat the content as held.
+    """
+    kind = _media_type(request)
+    if kind == "multipart/form-data":
+        items = await _uploads(request, most=1)
+    elif kind == "application/json":
+        items = [await _item(request, _parsed(ScreenIn, await request.body()))]
+    elif kind == "application/octet-stream" or kind.startswith("image/"):
+        items = [Item(Content(data=await request.body()))]
+    else:
+        raise Refused(
+            415, "unsupported-media-type", "Send multipart, JSON or the bytes themselves."
+        )
+    documents, replayed = await _judge(request, items)
+    return _answer(documents[0], replayed)
+
+
+@router.post(
+    "/screen/batch",
+    dependencies=[needs(Scope.SCREEN)],
+    summary="Screen up to 100 pieces of content",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": BatchIn.model_json_schema()}},
+        },
+        "parameters": BODY["parameters"],
+    },
+    responses={200: {"content": {"application/json": {"example": {"results": [EXAMPLE]}}}}},
+)
+async def screen_batch(request: Request) -> Response:
+    """The verdicts, in the order of the items, recorded together before they are answered."""
+    if _media_type(request) == "multipart/form-data":
+        items = await _uploads(request, most=MAX_BATCH)
+    else:
+        batch = _parsed(BatchIn, await request.body())
+        items = [await _item(request, item) for item in batch.items]
+    documents, replayed = await _judge(request, items)
+    return _answer({"results": documents}, replayed)
+
+
+@router.get(
+    "/verdicts/{verdict_id}",
+    dependencies=[needs(Scope.VERDICTS)],
+    summary="A recorded verdict",
+    responses={200: {"content": {"application/json": {"example": EXAMPLE}}}},
+)
+async def verdict(request: Request, verdict_id: str) -> Response:
+    """The verdict as it was answered."""
+    store = screener_of(request).store
+    document = await anyio.to_thread.run_sync(get, store, verdict_id)
+    if document is None:
+        raise Refused(404, "unknown-verdict", "No verdict has this id.")
+    return _answer(document, replayed=False)
+
+
+async def _judge(request: Request, items: Sequence[Item]) -> tuple[list[dict[str, Any]], bool]:
+    """The verdicts' documents, and whether they are those of an earlier request."""
+    screener = screener_of(request)
+    name = request.headers.get("idempotency-key")
+    if name is None:
+        verdicts = await _screen(screener, items, None)
+        return _noted(request, verdicts), False
+    if not 0 < len(name) <= MAX_IDEMPOTENCY_KEY or not name.isprintable():
+        raise Refused(400, "bad-request", "An Idempotency-Key has 1 to 128 printable characters.")
+    digest = hashlib.sha256(b"".join(item.digest() for item in items)).hexdigest()
+    key = answers.AnswerKey(request.state.key.id, name, digest)
+
+    def earlier() -> list[dict[str, Any]] | None:
+        try:
+            return answers.find(screener.store, key)
+        except answers.OtherRequest:
+            raise Refused(
+                409, "idempotency-conflict", "This Idempotency-Key was used for another request."
+            ) from None
+
+    found = await anyio.to_thread.run_sync(earlier)
+    if found is not None:
+        return found, True
+    try:
+        verdicts = await _screen(screener, items, key)
+    except StoreError:
+        # Its twin may have been committed while this one was examined.
+        found = await anyio.to_thread.run_sync(earlier)
+        if found is None:
+            raise
+        return found, True
+    return _noted(request, verdicts), False
+
+
+async def _screen(
+    screener: Screener, items: Sequence[Item], key: answers.AnswerKey | None
+) -> list[Verdict]:
+    examined: list[Examination] = [Examination()] * len(items)
+
+    async def look(position: int, item: Item) -> None:
+        if item.fingerprints is None:
+            work: Callable[..., Examination] = screener.examine
+            examined[position] = await anyio.to_thread.run_sync(work, item.content)
+        else:
+            examined[position] = Examination(fingerprints=item.fingerprints)
+
+    if len(items) == 1:
+        await look(0, items[0])
+    else:
+        async with anyio.create_task_group() as group:
+            for position, item in enumerate(items):
+                group.start_soon(look, position, item)
+    pairs = [(item.content, done) for item, done in zip(items, examined, strict=True)]
+    rows = None if key is None else key.rows
+    return await anyio.to_thread.run_sync(screener.judge, pairs, rows)
+
+
+def _noted(request: Request, verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
+    for made in verdicts:
+        metrics.VERDICTS.labels(made.action).inc()
+        if made.rejected is not None:
+            metrics.REJECTED.labels(made.rejected.reason.value).inc()
+    request.scope["state"]["note"] = {"verdicts": [made.id for made in verdicts]}
+    return [made.document() for made in verdicts]
+
+
+def _answer(document: Any, replayed: bool) -> Response:
+    headers = {"Idempotent-Replay": "true"} if replayed else {}
+    return Response(orjson.dumps(document), headers=headers, media_type="application/json")
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _parsed(shape: type[Model], body: bytes) -> Model:
+    try:
+        return shape.model_validate_json(body)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_input=False)) from None
+
+
+async def _item(request: Request, given: ScreenIn) -> Item:
+    context = given.context.context()
+    if given.signals is not None:
+        return Item(Content(data=b"", context=context), _fingerprints(given.signals))
+    if given.text is not None:
+        return Item(Content(text=given.text, context=context))
+    if given.url is not None:
+        return Item(Content(data=await _fetched(request, given.url), context=context))
+    return Item(Content(data=given.data, context=context))
+
+
+def _fingerprints(given: dict[str, str]) -> tuple[Fingerprint, ...]:
+    made = []
+    for name, text in given.items():
+        if name not in signals.installed():
+            raise InvalidSignal(
+                f"no such signal; this server knows {', '.join(signals.installed())}"
+            )
+        made.append(Fingerprint(name, signals.find(name).parse(text)))
+    return tuple(made)
+
+
+async def _fetched(request: Request, url: str) -> bytes:
+    fetcher = request.app.state.fetcher
+    if fetcher is None:
+        raise Refused(
+            422, "fetch-refused", "This server fetches nothing; send the bytes, or set fetch_hosts."
+        )
+    data: bytes = (await fetcher.fetch(url)).data
+    return data
+
+
+class _InMemory(MultiPartParser):
+    """Uploads stay in memory: the default writes larger ones into a temporary file."""
+
+    spool_max_size = 1 << 62
+
+
+async def _uploads(request: Request, *, most: int) -> list[Item]:
+    parser = _InMemory(request.headers, request.stream(), max_files=most, max_fields=4)
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError) as error:
+        reason = getattr(error, "message", "no boundary")
+        raise Refused(400, "bad-request", f"The multipart body can't be read: {reason}") from None
+    given = form.get("context")
+    context = Context()
+    if isinstance(given, str):
+        context = _parsed(ContextIn, given.encode()).context()
+    files = [part for part in form.getlist("file") if isinstance(part, UploadFile)]
+    if not files or len(form) != len(files) + ("context" in form):
+        raise Refused(422, "invalid-request", "Send `file` parts, and at most one `context`.")
+    return [Item(Content(data=await file.read(), context=context)) for file in files]

@@ -1,0 +1,107 @@
+"""What requests look like, with examples for the OpenAPI description."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from tutela.banks import Tier
+from tutela.content import Context
+
+Short = Annotated[str, StringConstraints(max_length=200)]
+Text = Annotated[str, StringConstraints(max_length=2_000)]
+MAX_BATCH = 100
+
+
+class Shape(BaseModel):
+    """Fields that are not known are refused: a typing mistake must not pass as a default."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ContextIn(Shape):
+    """Where content came from, for the policy."""
+
+    surface: Short = Field(default="", description="Where it would appear.", examples=["feed"])
+    account: Short = Field(default="", description="Your opaque reference to the account.")
+    jurisdiction: Short = Field(default="", description="ISO 3166 code.", examples=["FR"])
+    locale: Short = Field(default="", description="BCP 47 tag.", examples=["pt-BR"])
+    tags: dict[Short, Short] = Field(default_factory=dict, max_length=32)
+
+    def context(self) -> Context:
+        return Context(self.surface, self.account, self.jurisdiction, self.locale, self.tags)
+
+
+class ScreenIn(Shape):
+    """Content to screen. Exactly one of `data`, `signals`, `url` and `text` is given."""
+
+    data: Base64Bytes | None = Field(default=None, description="The file, in base64.", repr=False)
+    signals: dict[str, str] | None = Field(
+        default=None,
+        description="Fingerprints, when the file itself is elsewhere.",
+        examples=[{"pdq": "d8f8f0cce0f4a84f0e370a22028f67f0b36e2ed596623e1d33e6339c4e9c9b22"}],
+        min_length=1,
+        max_length=16,
+    )
+    url: str | None = Field(
+        default=None, description="Fetched if the server allows its host.", max_length=4096
+    )
+    text: Annotated[str, StringConstraints(max_length=1 << 20)] | None = Field(
+        default=None, repr=False
+    )
+    context: ContextIn = ContextIn()
+
+    @model_validator(mode="after")
+    def _one(self) -> ScreenIn:
+        given = (self.data, self.signals, self.url, self.text)
+        if sum(part is not None for part in given) != 1:
+            raise ValueError("give exactly one of data, signals, url and text")
+        return self
+
+
+class BatchIn(Shape):
+    """Several pieces of content, judged and recorded together."""
+
+    items: list[ScreenIn] = Field(min_length=1, max_length=MAX_BATCH)
+
+
+class BankIn(Shape):
+    """A bank to make."""
+
+    name: Short = Field(examples=["hotline"])
+    tier: Tier
+    owner: Text = ""
+    purpose: Text = ""
+    category: Short | None = None
+
+
+class BankChange(Shape):
+    """What of a bank to change; fields that are absent stay."""
+
+    tier: Tier | None = None
+    owner: Text | None = None
+    purpose: Text | None = None
+    category: Short | None = None
+    enabled: bool | None = None
+    disabled_until: datetime | None = None
+
+
+class EntriesIn(Shape):
+    """Fingerprints to put into a bank, each as `name:value`."""
+
+    signals: list[Short] = Field(min_length=1, max_length=10_000, examples=[["md5:" + "0" * 32]])
+    note: Text = ""
+    tags: list[Short] = Field(default_factory=list, max_length=32)
+    expires_at: datetime | None = None
+
+
+class EntryChange(Shape):
+    """What of an entry to change; fields that are absent stay."""
+
+    note: Text | None = None
+    tags: list[Short] | None = None
+    enabled: bool | None = None
+    disabled_until: datetime | None = None
+    expires_at: datetime | None = None
