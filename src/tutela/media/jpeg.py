@@ -7,6 +7,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from tutela.errors import Reason, Rejected
+from tutela.media import jpeg_scan
 
 # libjpeg reports the first oddity that it meets and goes on. Stray bytes before the end marker
 # come after the last block: the picture is whole, and cameras and editors do leave such bytes.
@@ -33,6 +34,8 @@ def luma(data: bytes, *, detail: int) -> NDArray[np.uint8] | None:
     if space not in ("YCbCr", "Gray"):
         return None
     eighths = next((n for n in (1, 2, 4) if min(_part(height, n), _part(width, n)) >= detail), 8)
+    if eighths == 1 and (scanned := jpeg_scan.means(data)) is not None:
+        return scanned
     rows, columns = _part(height, eighths), _part(width, eighths)
 
     def decode(strict: bool) -> NDArray[np.uint8]:
