@@ -196,6 +196,27 @@ def test_a_failing_suppression_holds() -> None:
     assert decision.reasons[0].startswith("Rule s could not be evaluated")
 
 
+def test_alike_matches_are_set_aside_together() -> None:
+    many = [match("reported", 12, entry=n) for n in range(3000)]
+    benign = [match("benign", 4, entry=n) for n in range(3000)]
+    explained = SHIPPED.explain([*many, *benign], HERE)
+    assert explained.decision.action == "allow"
+    assert [item.finding for item in explained.suppressed] == list(range(3000))
+    assert explained.decision.reasons[-1] == "Set aside: 2997 more"
+    one = policy("[[suppress]]\nid = 's'\nwhen = 'finding.entry == 1 && benign.entry == 9'\n")
+    explained = one.explain([match("reported", entry=n) for n in (1, 2)] + benign[8:11], HERE)
+    assert [(item.finding, item.benign) for item in explained.suppressed] == [(0, 3)]
+
+
+def test_too_many_pairs_hold() -> None:
+    frames = [f"frame {n}" for n in range(200)]
+    flood = [match(tier, 4, part=part) for part in frames for tier in ("reported", "benign")]
+    decision = SHIPPED.decide(flood, HERE)
+    assert decision.action == "hold"
+    assert decision.rules == ("reported-match", "always:failed-condition-holds")
+    assert "40000 pairs" in decision.reasons[1]
+
+
 def test_a_rule_names_the_findings_it_rests_on() -> None:
     both = policy(
         rule(

@@ -10,9 +10,11 @@ engine overrides a rule it says so, under an id that starts with `always:`.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
+from itertools import product
 from pathlib import Path
 
 from tutela.errors import PolicyError
@@ -41,6 +43,9 @@ VERIFIED_TIERS = frozenset({"confirmed", "reviewed"})
 SHOWN = 3
 """A reason describes at most this many findings."""
 
+MAX_TRIES = 20_000
+"""Pairs of a match and a benign one that suppressions are tried on; beyond, the content holds."""
+
 _NO_MEDIA = MediaFacts()
 
 
@@ -63,6 +68,8 @@ class Policy:
         self._rules = document.rules
         self._suppressions = document.suppressions
         self._default: Action = document.default
+        conditions = (rule.condition.text for rule in self._suppressions)
+        self._entries_matter = any(re.search(r"\bentry\b", text) for text in conditions)
         self._reference = reference_data.load()
 
     @classmethod
@@ -157,26 +164,32 @@ class Policy:
     def _suppress(
         self, findings: Sequence[Finding], seen: Input
     ) -> tuple[list[Suppression], list[str]]:
+        """Each pair is tried once, however many entries of a bank match alike."""
         suppressed: list[Suppression] = []
         broken: list[str] = []
-        benign = [n for n, finding in enumerate(findings) if _is_benign(finding)]
-        if not benign:
-            return suppressed, broken
+        benign: dict[Finding, int] = {}
+        matches: dict[Finding, list[int]] = {}
         for n, finding in enumerate(findings):
-            if not _may_be_suppressed(finding):
-                continue
-            for rule in self._suppressions:
-                for other in benign:
-                    try:
-                        if rule.condition.holds(seen.suppress(n, other)):
-                            suppressed.append(Suppression(rule.id, n, other))
-                            break
-                    except Failed as failure:
-                        broken.append(f"Rule {rule.id} could not be evaluated: {failure}")
-                else:
-                    continue
-                break
-        return suppressed, broken
+            if _is_benign(finding):
+                benign.setdefault(self._alike(finding), n)
+            elif _may_be_suppressed(finding):
+                matches.setdefault(self._alike(finding), []).append(n)
+        tries = len(matches) * len(benign) * len(self._suppressions)
+        if tries > MAX_TRIES:
+            return [], [f"{tries} pairs of matches are too many to set any aside"]
+        for alike in matches.values():
+            for rule, other in product(self._suppressions, benign.values()):
+                try:
+                    if rule.condition.holds(seen.suppress(alike[0], other)):
+                        suppressed += [Suppression(rule.id, n, other) for n in alike]
+                        break
+                except Failed as failure:
+                    broken.append(f"Rule {rule.id} could not be evaluated: {failure}")
+        return sorted(suppressed, key=lambda item: item.finding), broken
+
+    def _alike(self, finding: Finding) -> Finding:
+        """The finding less what no suppression asks for: the number of the entry, as a rule."""
+        return finding if self._entries_matter else replace(finding, entry=None)
 
     def _decision(self, findings: Sequence[Finding], run: _Run) -> Decision:
         given = [(outcome, outcome.given) for outcome in run.outcomes if outcome.given]
@@ -345,8 +358,11 @@ def _reason(text: str, findings: Sequence[Finding], named: Sequence[int]) -> str
 
 
 def _set_aside(findings: Sequence[Finding], suppressed: Sequence[Suppression]) -> list[str]:
-    return [
+    lines = [
         f"Set aside by {item.rule}: {findings[item.finding].describe()}, "
         f"for {findings[item.benign].describe()}"
-        for item in suppressed
+        for item in suppressed[:SHOWN]
     ]
+    if len(suppressed) > SHOWN:
+        lines.append(f"Set aside: {len(suppressed) - SHOWN} more")
+    return lines
