@@ -145,7 +145,7 @@ def canonical(counts: Bytes, limits: NDArray[np.int64], offsets: NDArray[np.int6
 
 @njit(nogil=True, cache=True)
 def symbol(
-    window: int, limits: NDArray[np.int64], offsets: NDArray[np.int64], symbols: Bytes
+    window: Any, limits: NDArray[np.int64], offsets: NDArray[np.int64], symbols: Bytes
 ) -> tuple[int, int]:
     """The symbol that the top bits of a 16-bit `window` spell, and its length; (-1, 0) if none."""
     for length in range(1, 17):
@@ -236,6 +236,14 @@ def scan(
     (rows, 256); its last entry repeats the first. `keep` (rows,) marks the DC row of luma. `out`
     has room for one more than there are.
     """
+    at: Any
+    count: Any
+    left: Any
+    state: Any
+    position: Any
+    base: Any
+    entry: Any
+    move: Any
     flat = tables.ravel()
     states = plan.size - 1
     safe = data.size - 8

@@ -166,7 +166,7 @@ def _means(data: bytes, found: Header) -> kernels.Bytes:
     if len(blocks) > 10 or table not in found.quanta:
         raise _Unusual
     try:
-        decoder = _decoder(
+        tables, plan, limits, offsets, symbols, keep = _decoder(
             tuple((found.huffman[dc], found.huffman[16 | ac], luma) for dc, ac, luma in blocks)
         )
     except KeyError:
@@ -191,7 +191,10 @@ def _means(data: bytes, found: Header) -> kernels.Bytes:
     counts[-1] = (across * down - interval * (segments - 1)) * len(blocks)
 
     levels = np.empty(across * down * wide * high + 1, np.int32)
-    if not kernels.scan(stream[: written + kernels.PAD], starts, counts, *decoder, levels):
+    stream = stream[: written + kernels.PAD]
+    if not kernels.scan(
+        stream, starts, counts, tables, plan, limits, offsets, symbols, keep, levels
+    ):
         raise _Unusual
     out = np.empty((-(-found.height // 8), -(-found.width // 8)), np.uint8)
     if not kernels.place(levels, across, high, wide, found.quanta[table], out):

@@ -59,11 +59,9 @@ class Pdq:
         values, quality = kernels.hashes(
             np.ascontiguousarray(frame.luma),
             down.taps,
-            down.taps_mirrored,
+            down.mirrored,
             across.taps,
-            across.basis,
-            across.basis_mirrored,
-            kernels.DCT,
+            across.mirrored,
         )
         part = "" if plain and not frame.background else f"frame {frame.index}"
         if frame.background:
@@ -117,9 +115,7 @@ class Axis:
     """What the kernels need to know of one side of a picture."""
 
     taps: tuple[kernels.Firsts, kernels.Floats]
-    taps_mirrored: tuple[kernels.Firsts, kernels.Floats]
-    basis: kernels.Floats
-    basis_mirrored: kernels.Floats
+    mirrored: tuple[kernels.Firsts, kernels.Floats]
 
 
 def axes(height: int, width: int, rows: int, columns: int) -> tuple[Axis, Axis]:
@@ -134,14 +130,7 @@ def axes(height: int, width: int, rows: int, columns: int) -> tuple[Axis, Axis]:
 @lru_cache(maxsize=512)
 def axis(length: int, cells: int, scale: float) -> Axis:
     """One side of `length` pixels that came as `cells` of `scale` pixels each."""
-    taps = kernels.taps(length, cells, scale, False)
-    mirrored = kernels.taps(length, cells, scale, True)
-    return Axis(
-        taps,
-        mirrored,
-        kernels.basis(*taps, cells, kernels.DCT),
-        kernels.basis(*mirrored, cells, kernels.DCT),
-    )
+    return Axis(kernels.taps(length, cells, scale, False), kernels.taps(length, cells, scale, True))
 
 
 PDQ = Pdq()
