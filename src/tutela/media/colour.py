@@ -40,11 +40,12 @@ def luma(
 ) -> list[tuple[str, NDArray[np.uint8]]]:
     """Grey pictures of a decoded image: one if it is opaque, else on white and on black.
 
-    Each is uint8 (height, width), BT.601 on sRGB, reduced by the largest whole factor that leaves
-    the shorter side at `detail` or above (0: no reduction is asked for, the factor is 1).
+    Each is uint8 (height, width), BT.601 on sRGB. They are reduced to a half, quarter or eighth,
+    each side rounded up, as far as the shorter one stays at `detail` or above (0: not at all):
+    the reductions that JPEG knows, so that signals meet the same ones from every format.
     """
     width, height = image.size
-    factor = max(1, min(width, height) // detail) if detail > 0 else 1
+    factor = next((n for n in (8, 4, 2) if 0 < detail <= -(-min(width, height) // n)), 1)
     transform = _transform(profile, _base(image.mode))
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         image = _eight_bits(image, depth)

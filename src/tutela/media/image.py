@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import threading
 import time
 import warnings
@@ -20,7 +19,6 @@ from PIL import (
     GifImagePlugin,
     Image,
     ImageFile,
-    JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
@@ -40,7 +38,6 @@ _DECODERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "bmp": BmpImagePlugin.BmpImageFile,
     "gif": GifImagePlugin.GifImageFile,
     "heif": pillow_heif.HeifImageFile,
-    "jpeg": JpegImagePlugin.JpegImageFile,
     "png": PngImagePlugin.PngImageFile,
     "tiff": TiffImagePlugin.TiffImageFile,
     "webp": WebPImagePlugin.WebPImageFile,
@@ -52,7 +49,6 @@ _COST = {
     "bmp": (5, 5),
     "gif": (2, 14),
     "heif": (11, 11),
-    "jpeg": (4, 4),
     "png": (4, 13),
     "tiff": (8, 8),
     "webp": (17, 17),
@@ -74,13 +70,11 @@ def decode(data: bytes, limits: Limits = Limits(), *, detail: int = 512) -> Medi
             f"{len(data)} bytes are above the {limits.max_bytes} allowed.",
         )
     kind = sniff(data)
-    declared = survey.survey(kind, data)
-    _check(kind, declared.width, declared.height, limits)
     try:
-        if kind == "jpeg" and (grey := _jpeg(data, declared, limits, detail)) is not None:
-            frames: tuple[Frame, ...] = (Frame(0, _upright(grey, declared.orientation)),)
-            width, height = _turned(declared.width, declared.height, declared.orientation)
-            return Media(kind, width, height, 1, frames)
+        declared = survey.survey(kind, data)
+        _check(kind, declared.width, declared.height, limits)
+        if kind == "jpeg":
+            return _jpeg(data, declared, limits, detail)
         with _quiet():
             return _decode(kind, data, declared, limits, detail, started + limits.max_seconds)
     except Rejected:
@@ -106,71 +100,80 @@ def _decode(
             if image.tell() != index:
                 image.seek(index)
             _check(kind, *image.size, limits, animated=count > 1, image=image)
-            if kind == "jpeg":
-                image.draft(image.mode, _draft_size(image.size, detail))
-            profile = image.info.get("icc_profile") or declared.profile
+            profile = image.info.get("icc_profile")
             _check_profile(profile)
             image.load()
-            turn = declared.orientation
+            # The decoders of the other formats turn the picture themselves.
+            turn = 1
             if kind in ("png", "webp", "avif"):
                 turn = survey.orientation(image.info.get("exif"))
-            if not index:
-                size = (declared.width, declared.height) if kind == "jpeg" else image.size
-                width, height = _turned(*size, turn)
+            if image.width * image.height > width * height:
+                # Pages may differ in size: the content is as large as the largest.
+                width, height = _turned(*image.size, turn)
             greys = colour.luma(image, detail, profile, _depth(kind, image))
             frames = tuple(Frame(index, _upright(grey, turn), name) for name, grey in greys)
             sampler.add(frames)
             if sampler.nbytes > limits.max_memory // 2:
                 raise Rejected(Reason.TOO_MUCH_MEMORY, f"The frames of the {kind} are too large.")
         _check_time(kind, deadline)
+        if kind not in _COUNTED:
+            _at_the_end(kind, image, count)
     return Media(kind, width, height, count, sampler.frames())
+
+
+def _at_the_end(kind: str, image: ImageFile.ImageFile, count: int) -> None:
+    """Refuse a file in which the decoder finds a frame that the survey did not."""
+    try:
+        image.seek(count)
+    except EOFError:
+        return
+    raise survey.corrupt(f"The {kind} file holds more frames than it declares.")
 
 
 # Formats whose decoder counts the frames when it opens the file.
 _COUNTED = frozenset({"webp", "avif", "heif"})
 
 
-def _jpeg(data: bytes, declared: Survey, limits: Limits, detail: int) -> NDArray[np.uint8] | None:
-    """Luma of a JPEG, reduced while decoding; None where Pillow has to look.
+def _jpeg(data: bytes, declared: Survey, limits: Limits, detail: int) -> Media:
+    """A JPEG, reduced while decoding: its luma plane where the colours are sRGB, else its colours.
 
-    The luma plane as it is where the colours are sRGB; else colours that are then converted.
+    Arithmetic coding, 12 bits and lossless coding are unsupported, as they are by browsers.
     """
     _check_profile(declared.profile)
     width, height = _draft_size((declared.width, declared.height), detail)
     held = 2 * declared.buffered * declared.width * declared.height
-    _check_memory(
-        "jpeg", width, height, int(held + width * height * (declared.components + 1)), limits
-    )
-    space = {1: "L", 3: "RGB", 4: "CMYK"}.get(declared.components, "")
-    plain = declared.profile is None or colour.is_srgb(declared.profile, space)
-    if space != "CMYK" and plain:
+    cost = int(held) + width * height * (declared.components + 1)
+    _check_memory("jpeg", declared.width, declared.height, cost, limits)
+    space = {1: "L", 3: "RGB", 4: "CMYK"}.get(declared.components)
+    if space is None:
+        raise survey.corrupt(f"The jpeg file has {declared.components} components.")
+    grey = None
+    if space != "CMYK" and (declared.profile is None or colour.is_srgb(declared.profile, space)):
         grey = jpeg.luma(data, detail=detail if detail > 0 else declared.width)
-        if grey is not None or space != "RGB":
-            return grey
-    if not space:
-        return None
-    try:
-        pixels = simplejpeg.decode_jpeg(
-            data, "GRAY" if space == "L" else space, min_height=height, min_width=width
-        )
-    except ValueError as error:
-        if "Unsupported" in str(error):
-            return None
-        raise
-    if space == "CMYK":
-        # Adobe stores inks inverted, and every other program that writes CMYK does as Adobe.
-        np.subtract(255, pixels, out=pixels)
-    image = Image.fromarray(pixels[:, :, 0] if space == "L" else pixels, mode=space)
-    ((_, grey),) = colour.luma(image, detail, declared.profile, Depth())
-    return grey
+    if grey is None:
+        try:
+            pixels = simplejpeg.decode_jpeg(
+                data, "GRAY" if space == "L" else space, min_height=height, min_width=width
+            )
+        except ValueError as error:
+            if "unsupported" in str(error).lower():
+                raise Rejected(Reason.UNSUPPORTED, "A rare kind of jpeg is not decoded.") from error
+            raise
+        if space == "CMYK":
+            # Adobe stores inks inverted, and every other program that writes CMYK does as Adobe.
+            np.subtract(255, pixels, out=pixels)
+        image = Image.fromarray(pixels[:, :, 0] if space == "L" else pixels, mode=space)
+        ((_, grey),) = colour.luma(image, 0, declared.profile, Depth())
+    frame = Frame(0, _upright(grey, declared.orientation))
+    width, height = _turned(declared.width, declared.height, declared.orientation)
+    return Media("jpeg", width, height, 1, (frame,))
 
 
 def _draft_size(size: tuple[int, int], detail: int) -> tuple[int, int]:
-    """The smallest size to decode at: `detail` on the shorter side, the other in proportion."""
-    shorter = min(size)
-    if detail <= 0 or shorter <= detail:
-        return size
-    return math.ceil(size[0] * detail / shorter), math.ceil(size[1] * detail / shorter)
+    """The size to decode a JPEG at: whole, or what `colour.luma` would reduce it to."""
+    width, height = size
+    factor = next((n for n in (8, 4, 2) if 0 < detail <= -(-min(size) // n)), 1)
+    return -(-width // factor), -(-height // factor)
 
 
 def _check(

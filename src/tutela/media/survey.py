@@ -62,7 +62,7 @@ def survey(kind: str, data: bytes) -> Survey:
                 return bmp(data)
             case "heif":
                 return heif(data)
-    except (IndexError, struct.error) as error:
+    except (IndexError, OverflowError, struct.error) as error:
         raise truncated(kind) from error
     return Survey()
 
@@ -141,7 +141,7 @@ def jpeg(data: bytes) -> Survey:
             progressive = marker in (0xC2, 0xC6, 0xCA, 0xCE)
             factors = [data[at + 11 + 3 * n] for n in range(components)]
             areas = [(factor >> 4) * (factor & 15) for factor in factors]
-            samples = sum(areas) / max(*areas, 1)
+            samples = sum(areas) / max([1, *areas])
         elif marker == 0xE1 and exif is None and data[at + 4 : at + 10] == b"Exif\0\0":
             exif = data[at + 4 : at + 2 + length]
         elif marker == 0xE2 and data[at + 4 : at + 16] == b"ICC_PROFILE\0" and length > 16:
@@ -163,8 +163,8 @@ def png(data: bytes) -> Survey:
     if data[12:16] != b"IHDR":
         raise corrupt("The png file does not begin with its header.")
     width, height = struct.unpack_from(">II", data, 16)
-    at, end, chunks, controls, animated, declared = 8, len(data), 0, 0, False, 0
-    pixels = closed = False
+    at, end, chunks, controls, declared = 8, len(data), 0, 0, 0
+    animated = pixels = closed = lone = False
     while at < end:
         length, kind = struct.unpack_from(">I4s", data, at)
         if at + 12 + length > end:
@@ -174,6 +174,8 @@ def png(data: bytes) -> Survey:
             raise corrupt("The png file has too many chunks.")
         if kind == b"IDAT":
             pixels = True
+            # A picture ahead of the animation is shown by viewers that know no animation.
+            lone = lone or not controls
         elif kind == b"fcTL":
             controls += 1
         elif kind == b"acTL" and not pixels:
@@ -193,9 +195,6 @@ def png(data: bytes) -> Survey:
         raise too_many("frames", MAX_SCAN)
     if controls != declared or not declared:
         raise corrupt("The animated png file declares a number of frames that it does not hold.")
-    # A default picture ahead of the animation is shown by viewers that know no animation.
-    first = data.find(b"fcTL")
-    lone = first < 0 or first > data.find(b"IDAT")
     return Survey(width, height, declared + lone)
 
 
@@ -238,6 +237,8 @@ def gif(data: bytes) -> Survey:
 def webp(data: bytes) -> Survey:
     """The canvas, whose buffers the decoder allocates as soon as it is opened."""
     kind = bytes(data[12:16])
+    if len(data) < 30:
+        raise truncated("webp")
     if kind == b"VP8X":
         width = int.from_bytes(data[24:27], "little") + 1
         height = int.from_bytes(data[27:30], "little") + 1
@@ -290,7 +291,7 @@ def bmp(data: bytes) -> Survey:
 
 # Compressions that libtiff decodes and that files in circulation use. The others (old-style JPEG,
 # ThunderScan, SGI Log, NeXT) are rare, and are where its decoders have failed most often.
-_TIFF_COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 7, 8, 32773, 32946, 34925, 50000, 50001})
+_TIFF_COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 7, 8, 32773, 32946, 34925, 50000})
 _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _TIFF_SIZES |= {16: 8, 17: 8, 18: 8}
 

@@ -1,0 +1,8 @@
+"""Tests use the pictures, fuzzer and bombs of `bench/`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
