@@ -423,7 +423,7 @@ def test_findings_of_another_version(data: dict[str, object]) -> None:
 
 def test_a_decision_as_json() -> None:
     decision = SHIPPED.decide([match("reported", 4)], HERE)
-    assert isinstance(decision, Decision)
+    assert Decision.from_json(decision.to_json()) == decision
     assert decision.to_json() == {
         "action": "hold",
         "category": None,

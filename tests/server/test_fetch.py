@@ -12,13 +12,16 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpcore
+import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutela.errors import ConfigurationError, FetchRefused
+from tutela.server import fetch
 from tutela.server.fetch import FetchedContent, Fetcher, FetchLimits, is_public
 
 DATA = Path(__file__).parent / "data"
@@ -698,3 +701,78 @@ def test_no_embedding_of_an_address_is_public(address: IPv4Address) -> None:
 @pytest.mark.parametrize("text", ["8.8.8.8", "1.1.1.1", PUBLIC, PUBLIC_6, "2001:4860:4860::8888"])
 def test_public_addresses_are_public(text: str) -> None:
     assert is_public(ip_address(text))
+
+
+def test_the_pinned_connection_goes_nowhere_else() -> None:
+    """Even if the HTTP library asked for another host, port or socket."""
+    target = fetch._parse("https://files.example.org/")
+    connector = Connector()
+    pinned = fetch._Pinned(target, [IPv4Address(PUBLIC)], connector)
+
+    async def run() -> None:
+        for host, port in (("127.0.0.1", 443), (HOST, 80), (PUBLIC, 443)):
+            with pytest.raises(httpcore.ConnectError):
+                await pinned.connect_tcp(host, port)
+        with pytest.raises(httpcore.ConnectError):
+            await pinned.connect_unix_socket("/run/docker.sock")
+        await pinned.sleep(0)
+
+    asyncio.run(run())
+    assert connector.asked == []
+
+
+def test_the_usual_hands() -> None:
+    """The resolver and the connector that are used when no test gives its own."""
+
+    async def run() -> bytes:
+        async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"hello")
+            writer.close()
+
+        server = await asyncio.start_server(greet, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        found = [ip_address(text) for text in await fetch._resolve("localhost", port)]
+        assert found
+        assert not any(is_public(address) for address in found)
+        stream = await fetch._connect(IPv4Address("127.0.0.1"), port)
+        greeting = await stream.read(5)
+        await stream.aclose()
+        server.close()
+        return greeting
+
+    assert asyncio.run(run()) == b"hello"
+    assert Fetcher(["*"])._tls.check_hostname
+
+
+def test_a_host_without_addresses() -> None:
+    class Nowhere(Resolver):
+        async def __call__(self, host: str, port: int) -> Sequence[str]:
+            raise OSError("Name or service not known")
+
+    served = serve([answer()], resolver=Nowhere())
+    assert "can't be reached" in str(served.refused)
+    assert served.connector.asked == []
+
+
+PIECES = """
+https:// http:// // / \\ ? # @ : . .. % %2f %40 %5c ; & = [ ] :: ::1 127.0.0.1 0x7f 1 443
+files.example.org example.org localhost xn-- - _ ~ ! a A
+"""
+
+
+@settings(max_examples=1500, derandomize=True, deadline=None)
+@given(
+    st.lists(st.sampled_from(PIECES.split()), max_size=7).map("".join),
+    st.sampled_from(["https://", "http://", ""]),
+)
+def test_what_is_accepted_reads_the_same_to_other_parsers(rest: str, scheme: str) -> None:
+    url = scheme + rest
+    try:
+        target = fetch._parse(url)
+    except FetchRefused:
+        return
+    assert urlsplit(url).hostname == target.host
+    assert (urlsplit(url).port or target.usual_port) == target.port
+    assert httpx.URL(url).raw_host.decode().strip("[]") == target.host
+    assert httpx.URL(url).userinfo == b""
+    assert "@" not in url.split("/")[2].split("?")[0].split("#")[0]

@@ -219,7 +219,7 @@ class Fetcher:
         literal = _address(target.host)
         try:
             written = [target.host] if literal else await self._resolve(target.host, target.port)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise _unreachable(f"name resolution: {error}") from None
         addresses: list[Address] = []
         for text in dict.fromkeys(written):
