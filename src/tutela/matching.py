@@ -30,7 +30,11 @@ class Matcher:
         source = BankRows(store)
         self.indexes = {
             signal.name: LiveIndex(
-                directory / signal.name, signal.name, signal.row_bits, signal.radius, source
+                directory / store.identity / signal.name,
+                signal.name,
+                signal.row_bits,
+                signal.radius,
+                source,
             )
             for signal in signals
             if signal.radius is not None

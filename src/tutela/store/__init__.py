@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Store", "new_id", "now"]
 
+WAL_ATTEMPTS = 100
 REVISION = "0001"
 """The revision of the tables that this version of Tutela reads and writes."""
 
@@ -68,7 +70,11 @@ class Store:
         self.engine = _engine(url)
         self._writing = self.engine.execution_options(tutela_write=True)
         self.dialect = self.engine.dialect.name
-        self._prepare(upgrade)
+        try:
+            self._prepare(upgrade)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Close every connection."""
@@ -106,6 +112,15 @@ class Store:
             select(tables.counters.c.value).where(tables.counters.c.name == "entries")
         ).scalar_one()
         return value
+
+    @cached_property
+    def identity(self) -> str:
+        """A random name that this database got when it was made; what is derived from it bears it."""
+        with self.read() as connection:
+            value = connection.execute(
+                select(tables.counters.c.value).where(tables.counters.c.name == "identity")
+            ).scalar_one()
+        return f"{value:016x}"
 
     def insert_new(self, table: Any) -> Any:
         """An INSERT that leaves a row alone that is there already."""
@@ -175,14 +190,23 @@ def _options(url: str) -> dict[str, Any]:
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # BEGIN is ours, see _begin_sqlite
     for pragma in (
-        "journal_mode=WAL",
+        "busy_timeout=30000",
         "synchronous=FULL",
         "fullfsync=ON",
         "foreign_keys=ON",
-        "busy_timeout=30000",
         "cache_size=-65536",
     ):
         connection.execute(f"PRAGMA {pragma}")
+    # Turning a new file to WAL needs it alone, and does not wait for others by itself.
+    for attempt in range(WAL_ATTEMPTS):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if attempt == WAL_ATTEMPTS - 1:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

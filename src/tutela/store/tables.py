@@ -61,6 +61,7 @@ counters = Table(
     metadata,
     # One row a counter. A writer updates it first, which serialises writers: sequence numbers
     # become visible in the order in which they were given.
+    # `identity` never changes: it tells this database from every other one.
     Column("name", String(40), primary_key=True),
     Column("value", BigInteger, nullable=False),
 )

@@ -3,10 +3,12 @@
 Revision: 0001
 """
 
+import secrets
+
 import sqlalchemy as sa
 from alembic import op
 
-from tutela.store.tables import UTCTime
+from tutela.store.tables import UTCTime, counters
 
 revision = "0001"
 down_revision = None
@@ -154,7 +156,10 @@ def upgrade() -> None:
         postgresql_where=sa.text("state <> 'deleted'"),
     )
 
-    op.execute("INSERT INTO counters (name, value) VALUES ('entries', 0)")
+    op.bulk_insert(
+        counters,
+        [{"name": "entries", "value": 0}, {"name": "identity", "value": secrets.randbits(62)}],
+    )
 
 
 def downgrade() -> None:
