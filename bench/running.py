@@ -1,0 +1,246 @@
+"""What the benchmarks run: the server as a process, and a database to look into."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import pwd
+import random
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+COMMAND = (sys.executable, "-c", "from tutela.cli import main; main()")
+"""The `tutela` command of this interpreter."""
+
+
+class Server:
+    """One `tutela serve` after the other, on one port, in `folder`.
+
+    `command` starts the `tutela` command, `options` go before its subcommand.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        url: str,
+        *,
+        command: Sequence[str] = COMMAND,
+        options: Sequence[str] = (),
+        serve: Sequence[str] = (),
+    ) -> None:
+        self.data = folder / "data"
+        self.data.mkdir(parents=True, exist_ok=True)
+        self.url = url
+        self.log = (folder / "server.log").open("ab")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+        self._command = (*command, "--data", str(self.data), "--database", url, *options)
+        self._serve = ("serve", "--port", str(self.port), *serve)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process that was started last."""
+        assert self._process is not None
+        return self._process.pid
+
+    def key(self, name: str, *scopes: str) -> str:
+        """The secret of a new key with these scopes."""
+        scopes = tuple(f"--scope={scope}" for scope in scopes)
+        made = subprocess.run(
+            [*self._command, "key", "create", name, "--json", "--per-minute=100000000", *scopes],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        secret: str = json.loads(made.stdout)["secret"]
+        return secret
+
+    def start(self) -> None:
+        """Start it; returns when it is ready. Raises `RuntimeError` if it does not get so far."""
+        command = [*self._command, *self._serve]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+            start_new_session=True,
+        )  # fmt: skip
+        deadline = time.monotonic() + 120
+        while not self._ready():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the server does not start; see {self.log.name}")
+            time.sleep(0.02)
+
+    def kill(self, *, alone: bool) -> None:
+        """SIGKILL for the server, and unless `alone` for all its descendants.
+
+        Returns when all are gone: those left over must leave by themselves, else `RuntimeError`.
+        """
+        assert self._process is not None
+        family = descendants(self._process.pid)
+        self._process.kill()
+        if not alone:
+            for pid in family:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+        deadline = time.monotonic() + 30
+        while left := [pid for pid in family if _running(pid)]:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"processes outlive their server: {left}")
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """End it in the orderly way."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(60)
+            except subprocess.TimeoutExpired:
+                self.kill(alone=False)
+        self.log.close()
+
+    def _ready(self) -> bool:
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+            with contextlib.closing(connection):
+                connection.request("GET", "/health/ready")
+                return connection.getresponse().status == 200
+        except OSError:
+            return False
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes below a process, from /proc."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parents[int(entry.name)] = _stat(int(entry.name))[1]
+    below, found = {pid}, []
+    while new := [child for child, parent in parents.items() if parent in below]:
+        found += new
+        below = set(new)
+        parents = {child: parent for child, parent in parents.items() if child not in below}
+    return found
+
+
+def _stat(pid: int) -> tuple[str, int]:
+    """State and parent; the name, which may hold anything, ends at the last bracket."""
+    state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+    return state, int(parent)
+
+
+def _running(pid: int) -> bool:
+    try:
+        return _stat(pid)[0] != "Z"
+    except OSError:
+        return False
+
+
+class Database:
+    """Plain SQL on either database; `?` marks a parameter."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """The rows of a query, on a connection of its own."""
+        with self._connected() as connection:
+            if not self._url.startswith("sqlite"):
+                query = query.replace("?", "%s")
+            return connection.execute(query, parameters).fetchall()  # type: ignore[no-any-return]
+
+    def many(self, query: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Run a statement for each row, in one transaction."""
+        with self._connected() as connection:
+            if not self._url.startswith("sqlite"):
+                query = query.replace("?", "%s")
+            connection.cursor().executemany(query, rows)
+            connection.commit()
+
+    def check(self) -> None:
+        """SQLite looks through its own file; PostgreSQL has no such check in its core."""
+        if self._url.startswith("sqlite"):
+            found = self.rows("PRAGMA integrity_check")
+            if found != [("ok",)]:
+                raise AssertionError(f"the database file is damaged: {found[:3]}")
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[Any]:
+        if self._url.startswith("sqlite"):
+            connection: Any = sqlite3.connect(self._url.removeprefix("sqlite:///"), timeout=60)
+        else:
+            import psycopg
+
+            connection = psycopg.connect(plain_url(self._url))
+        with contextlib.closing(connection):
+            yield connection
+
+
+def plain_url(url: str) -> str:
+    """An SQLAlchemy URL as libpq wants it."""
+    return url.replace("postgresql+psycopg://", "postgresql://", 1)
+
+
+@contextlib.contextmanager
+def own_database(url: str) -> Iterator[str]:
+    """A database of its own on a PostgreSQL server, dropped at the end."""
+    import psycopg
+    from sqlalchemy import make_url
+
+    name = f"tutela_kills_{os.getpid()}_{random.SystemRandom().randrange(1 << 32):x}"
+    with psycopg.connect(plain_url(url), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        try:
+            yield make_url(url).set(database=name).render_as_string(hide_password=False)
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextlib.contextmanager
+def postgres() -> Iterator[str]:
+    """The URL of a fresh PostgreSQL server on a socket, from the programs on this machine.
+
+    It runs with its default durability: `fsync` and `synchronous_commit` are on.
+    """
+    initdb = shutil.which("initdb") or next(
+        (str(path) for path in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))), None
+    )
+    if initdb is None:
+        raise FileNotFoundError("no initdb here; install PostgreSQL or give --postgres-url")
+    programs = Path(initdb).resolve().parent
+    # It refuses to run as root.
+    account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+    who: dict[str, Any] = {"user": account.pw_uid, "group": account.pw_gid} if account else {}
+    with tempfile.TemporaryDirectory(prefix="tutela-postgres-", ignore_cleanup_errors=True) as made:
+        folder = Path(made)
+        if account:
+            os.chown(folder, account.pw_uid, account.pw_gid)
+        who |= {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        cluster = folder / "cluster"
+        subprocess.run(
+            [programs / "initdb", "-D", cluster, "-U", "tutela", "-A", "trust", "-E", "UTF8"],
+            check=True, **who,
+        )  # fmt: skip
+        # A socket alone, no port: its folder keeps others out.
+        options = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={folder}"]
+        server = subprocess.Popen([programs / "postgres", "-D", cluster, *options], **who)
+        try:
+            socket_path = folder / ".s.PGSQL.5432"
+            deadline = time.monotonic() + 60
+            while subprocess.run([programs / "pg_isready", "-h", folder], **who).returncode:
+                if server.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"PostgreSQL does not start on {socket_path}")
+                time.sleep(0.1)
+            yield f"postgresql+psycopg://tutela@/postgres?host={folder}"
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.wait(60)
