@@ -7,7 +7,6 @@ frames. Whatever else writes to those descriptors goes nowhere.
 
 from __future__ import annotations
 
-import ctypes
 import io
 import os
 import signal
@@ -18,6 +17,7 @@ import orjson
 
 from tutela import examine as examining
 from tutela import signals
+from tutela._confine import confine
 from tutela.errors import Rejected
 from tutela.examine import Examination
 from tutela.media import Limits, image
@@ -36,12 +36,11 @@ def main() -> None:
     chosen = signals.load(config["signals"])
     image.single_threaded()
     _warm(chosen)
-    ready = {"versions": {chosen_one.name: chosen_one.version for chosen_one in chosen}}
+    ready = {"versions": {kind.name: kind.version for kind in chosen}}
     os.dup2(null, 1)
     os.dup2(null, 2)
     os.close(null)
-    _confine(limits)
-    _send(answers, orjson.dumps(ready))
+    _send(answers, orjson.dumps(ready | {"confinement": confine(limits.max_memory)}))
     # The parent stops a worker that overruns. This clock is for a worker without a parent.
     overrun = 2 * limits.max_seconds + 1
     # Between frames a decoder can stop itself, which costs no new process.
@@ -95,12 +94,19 @@ def _send(answers: io.RawIOBase | io.BufferedIOBase, body: bytes) -> None:
 
 
 def _warm(chosen: tuple[signals.SignalType, ...]) -> None:
-    """Run every signal once, so that no input pays for compiling its kernels."""
+    """Run every signal once on what decoders give, so that no input pays for compiling."""
     from PIL import Image
 
-    for side in (96, 1200):
+    for side, kind, mode, options in (
+        (96, "JPEG", "RGB", {}),
+        (96, "JPEG", "L", {}),
+        (96, "JPEG", "RGB", {"progressive": True}),
+        (96, "PNG", "RGB", {}),
+        (1200, "JPEG", "RGB", {}),
+    ):
         buffer = io.BytesIO()
-        Image.linear_gradient("L").resize((side, side)).convert("RGB").save(buffer, "JPEG")
+        picture = Image.linear_gradient("L").resize((side, side)).convert(mode)
+        picture.save(buffer, kind, **options)
         done = examining.examine(buffer.getvalue(), chosen, Limits(max_seconds=60.0))
         if done.rejected:
             raise done.rejected
@@ -109,36 +115,6 @@ def _warm(chosen: tuple[signals.SignalType, ...]) -> None:
 def _alarm(seconds: float) -> None:
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, seconds)
-
-
-def _confine(limits: Limits) -> None:
-    """Give up what decoding doesn't need. What the system has no means for is left out.
-
-    Everywhere: descriptors of the parent are closed and its environment isn't inherited. POSIX:
-    no core dump, no file grows. Linux: memory is bounded beyond what is in use now, and no
-    program that is run gains privileges.
-    """
-    if os.name != "posix":
-        return
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    if sys.platform == "linux":
-        bound = _data_in_use() + limits.max_memory
-        resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
-        libc = ctypes.CDLL(None, use_errno=True)
-        no_new_privileges = 38
-        if libc.prctl(no_new_privileges, 1, 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "prctl")
-
-
-def _data_in_use() -> int:
-    with open("/proc/self/status") as status:
-        for line in status:
-            if line.startswith("VmData:"):
-                return int(line.split()[1]) * 1024
-    raise OSError("the size of the process is not known")
 
 
 if __name__ == "__main__":

@@ -223,6 +223,8 @@ class _Worker:
 
     def __init__(self, limits: Limits, chosen: tuple[SignalType, ...], watch: _Watch) -> None:
         self.examined = 0
+        self.confinement: tuple[str, ...] = ()
+        """What the system holds the process to; see `tutela._confine`."""
         self.deadline = float("inf")
         self.overran = False
         self._limits = limits
@@ -302,11 +304,12 @@ class _Worker:
         try:
             ready = orjson.loads(self._receive())
             versions = {kind.name: kind.version for kind in chosen}
-            if ready != {"versions": versions}:
+            self.confinement = tuple(_text(name) for name in ready["confinement"])
+            if ready["versions"] != versions:
                 raise ConfigurationError(
                     "The decoder process runs other versions of the signals; restart the program."
                 )
-        except (OSError, EOFError, ValueError, _Malformed) as error:
+        except (OSError, EOFError, ValueError, TypeError, KeyError, _Malformed) as error:
             self.kill()
             tail = stderr.read().decode(errors="replace").strip()[-2000:]
             slow = f" within {READY_SECONDS:.0f} seconds" if self.overran else ""

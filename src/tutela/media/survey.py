@@ -21,7 +21,7 @@ MAX_SCANS = 256
 MAX_SCANNED_PIXELS = 3_000_000_000
 """Scans × pixels of a progressive JPEG."""
 MAX_RUN_LENGTHS = 8 << 20
-"""Bytes of a run-length encoded bitmap."""
+"""Bytes, and pixels, of a run-length encoded bitmap."""
 MAX_PROFILE = 8 << 20
 """Bytes of a colour profile."""
 
@@ -284,9 +284,10 @@ def bmp(data: bytes) -> Survey:
         return Survey(width, height)
     width, height = struct.unpack_from("<ii", data, 18)
     (compression,) = struct.unpack_from("<I", data, 30)
-    if compression in (1, 2) and len(data) > MAX_RUN_LENGTHS:
-        raise Rejected(Reason.TOO_SLOW, f"{len(data)} bytes of run lengths are too many.")
-    return Survey(abs(width), abs(height))
+    width, height = abs(width), abs(height)
+    if compression in (1, 2) and max(len(data), width * height) > MAX_RUN_LENGTHS:
+        raise Rejected(Reason.TOO_SLOW, f"{width}×{height} pixels of run lengths are too many.")
+    return Survey(width, height)
 
 
 # Compressions that libtiff decodes and that files in circulation use. The others (old-style JPEG,
