@@ -6,10 +6,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import encoded, photo
 from PIL import Image, ImageOps
 
 import tutela
+from conftest import encoded, photo
 from tutela.banks.bank import bankable
 from tutela.content import Content, Context
 from tutela.detectors import trigger
@@ -162,11 +162,9 @@ def test_threads_share_a_screener(screener: Screener) -> None:
 
     def work(picture: Image.Image, action: str) -> None:
         for quality in range(60, 80, 2):
-            if (
-                screener.screen(encoded(picture.resize((240, 160)), quality=quality)).action
-                != action
-            ):
-                wrong.append(action)
+            verdict = screener.screen(encoded(picture.resize((240, 160)), quality=quality))
+            if verdict.action != action:
+                wrong.append(verdict.action)
 
     jobs = [(COFFEE, "block"), (photo("rocket"), "allow")] * 3
     threads = [threading.Thread(target=work, args=job) for job in jobs]
@@ -217,5 +215,5 @@ def test_settings_come_from_the_file_the_environment_and_arguments(
 def test_a_policy_that_can_not_be_used_stops_the_start(tmp_path: Path) -> None:
     bad = tmp_path / "policy.toml"
     bad.write_text('[policy]\nname = "x"\ndefault = "allow"\n[[rule]]\nid = "r"\nwhen = "nope"\n')
-    with pytest.raises(PolicyError, match="policy.toml:"):
+    with pytest.raises(PolicyError, match=r"policy\.toml:"):
         tutela.open(tmp_path / "data", policy=bad)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -57,20 +57,8 @@ class Verdict:
             "id": self.id,
             "created_at": self.created_at.isoformat(),
             "signals": signals_json(self.fingerprints),
-            "media": {
-                "format": self.media.format,
-                "width": self.media.width,
-                "height": self.media.height,
-                "frame_count": self.media.frame_count,
-                "size": self.media.size,
-            },
-            "context": {
-                "surface": self.context.surface,
-                "account": self.context.account,
-                "jurisdiction": self.context.jurisdiction,
-                "locale": self.context.locale,
-                "tags": dict(self.context.tags),
-            },
+            "media": asdict(self.media),
+            "context": asdict(self.context),
             "findings": [finding.to_json() for finding in self.findings],
             "verdict": self.decision.to_json(),
             "error": self.rejected

@@ -59,9 +59,13 @@ def test_what_a_failed_block_wrote_is_gone(store: Store) -> None:
     class Halt(Exception):
         pass
 
-    with pytest.raises(Halt), store.write() as connection:
-        connection.execute(insert(banks), [_bank("half")])
-        raise Halt
+    def fail() -> None:
+        with store.write() as connection:
+            connection.execute(insert(banks), [_bank("half")])
+            raise Halt
+
+    with pytest.raises(Halt):
+        fail()
     with store.read() as connection:
         assert connection.execute(select(banks)).all() == []
 

@@ -163,11 +163,10 @@ def _recorded(document: dict[str, Any]) -> Recorded:
     from tutela.findings import Finding
     from tutela.policy import Context, Decision, MediaFacts, Recorded
 
-    media = {name: document["media"][name] for name in MediaFacts.__slots__}
     return Recorded(
         document["id"],
         [Finding.from_json(found) for found in document["findings"]],
         Context(**document["context"]),
-        MediaFacts(**media),
+        MediaFacts(**document["media"]),
         Decision.from_json(document["verdict"]),
     )
