@@ -331,8 +331,10 @@ def place(
         for left in range(0, columns, wide):
             for x in range(left, min(left + wide, columns)):
                 level = levels[np.uint64(at + x - left)]
-                if level < -16384 or level > 16383:
+                # Beyond four times white libjpeg wraps round: no encoder goes there.
+                value = (level * quantum + 4) >> 3
+                if value < -512 or value > 511:
                     return False
-                row[x] = min(max(((level * quantum + 4) >> 3) + 128, 0), 255)
+                row[x] = min(max(value + 128, 0), 255)
             at += high * wide
     return True

@@ -1,0 +1,216 @@
+"""The luma plane of a JPEG is what libjpeg gives, and damage never passes for a picture."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+import simplejpeg
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from naive_pdq import distance, pdq, picture
+from numpy.typing import NDArray
+from PIL import Image
+
+from tutela.errors import Reason, Rejected
+from tutela.media import jpeg, jpeg_kernels, jpeg_scan
+from tutela.media.types import Frame, Media
+from tutela.signals.pdq import PDQ
+
+
+def colours(seed: int, width: int, height: int) -> Image.Image:
+    planes = [picture(seed + i, width, height) for i in range(3)]
+    return Image.fromarray(np.dstack(planes))
+
+
+def encoded(image: Image.Image, **options: Any) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "JPEG", **options)
+    return out.getvalue()
+
+
+def eighth(data: bytes, **options: Any) -> NDArray[np.uint8]:
+    """What libjpeg gives at 1/8 scale."""
+    return simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1, **options)[:, :, 0]
+
+
+def entropy_start(data: bytes) -> int:
+    return jpeg_scan.header(data).start
+
+
+PHOTO = encoded(colours(1, 400, 300), quality=90)
+
+
+@pytest.mark.parametrize("quality", [25, 75, 90, 97, 100])
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+@pytest.mark.parametrize("size", [(400, 300), (123, 77), (8, 8), (17, 9)])
+@pytest.mark.parametrize("optimize", [False, True])
+def test_the_scan_gives_what_libjpeg_gives(
+    quality: int, subsampling: str, size: tuple[int, int], optimize: bool
+) -> None:
+    data = encoded(colours(2, *size), quality=quality, subsampling=subsampling, optimize=optimize)
+    np.testing.assert_array_equal(jpeg_scan.means(data), eighth(data))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"restart_marker_blocks": 1}, {"restart_marker_blocks": 7}, {"restart_marker_rows": 1}],
+)
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_restart_markers_are_followed(options: dict[str, int], mode: str) -> None:
+    data = encoded(colours(3, 333, 222).convert(mode), **options)
+    np.testing.assert_array_equal(jpeg_scan.means(data), eighth(data))
+
+
+def test_noise_fills_every_coefficient() -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (160, 240, 3), np.uint8)
+    data = encoded(Image.fromarray(noise), quality=100, subsampling=0)
+    np.testing.assert_array_equal(jpeg_scan.means(data), eighth(data))
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("progressive", encoded(colours(4, 64, 64), progressive=True)),
+        ("red, green and blue", encoded(colours(4, 64, 64), keep_rgb=True)),
+        ("four inks", encoded(colours(4, 64, 64).convert("CMYK"))),
+        ("stray bytes", PHOTO[:-2] + bytes(9) + PHOTO[-2:]),
+        ("no end", PHOTO[:-2]),
+        ("half", PHOTO[: len(PHOTO) // 2]),
+        ("half with an end", PHOTO[: len(PHOTO) // 2] + b"\xff\xd9"),
+        ("no data", PHOTO[: entropy_start(PHOTO)] + b"\xff\xd9"),
+        ("nothing", b""),
+        ("a start", b"\xff\xd8"),
+        ("another format", b"\x89PNG\r\n\x1a\n"),
+    ],
+)
+def test_what_is_out_of_the_ordinary_is_left_to_libjpeg(name: str, data: bytes) -> None:
+    assert jpeg_scan.means(data) is None, name
+
+
+@pytest.mark.parametrize("start", ["header", "data"])
+@given(data=st.data())
+@settings(max_examples=300)
+def test_what_the_scan_accepts_libjpeg_accepts(start: str, data: st.DataObject) -> None:
+    """Whatever is done to a file, the scan gives libjpeg's pixels or nothing."""
+    options = data.draw(st.sampled_from([{}, {"restart_marker_blocks": 5}, {"optimize": True}]))
+    content = bytearray(encoded(colours(5, 96, 64), **options))
+    first = 2 if start == "header" else entropy_start(bytes(content))
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(first, len(content) - 1))
+        match data.draw(st.sampled_from(["set", "cut", "repeat", "marker"])):
+            case "set":
+                content[place] = data.draw(st.integers(0, 255))
+            case "cut":
+                del content[place : place + data.draw(st.integers(1, 40))]
+            case "repeat":
+                content[place:place] = content[place : place + data.draw(st.integers(1, 40))]
+            case "marker":
+                content[place:place] = bytes([0xFF, data.draw(st.integers(0, 255))])
+        first = min(first, len(content) - 1)
+    found = jpeg_scan.means(bytes(content))
+    if found is not None:
+        np.testing.assert_array_equal(found, eighth(bytes(content), strict=True))
+
+
+def test_the_changes_above_leave_both_kinds() -> None:
+    """Some damage shows and some doesn't: the property above is not empty."""
+    random = np.random.default_rng(7)
+    content = encoded(colours(5, 96, 64))
+    start = entropy_start(content)
+    seen = set()
+    for _ in range(200):
+        broken = bytearray(content)
+        broken[random.integers(start, len(content) - 2)] = random.integers(0, 256)
+        seen.add(jpeg_scan.means(bytes(broken)) is None)
+    assert seen == {True, False}
+
+
+@given(content=st.binary(max_size=300))
+def test_unstuffing_drops_what_the_standard_adds(content: bytes) -> None:
+    stuffed = b"abc" + content.replace(b"\xff", b"\xff\x00") + b"\xff\xd9" + content
+    out = np.empty(len(stuffed) + 64, np.uint8)
+    starts = np.zeros(1, np.int64)
+    source = np.frombuffer(stuffed, np.uint8)
+    written, restarts, end = jpeg_kernels.unstuff(source, 3, out, starts)
+    assert out[:written].tobytes() == content
+    assert (restarts, stuffed[end : end + 2]) == (0, b"\xff\xd9")
+
+
+@pytest.mark.parametrize("detail", [1, 40, 100, 150, 300, 5000])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_the_shorter_side_keeps_the_detail_asked_for(detail: int, progressive: bool) -> None:
+    data = encoded(colours(6, 401, 299), progressive=progressive)
+    luma = jpeg.luma(data, detail=detail)
+    assert luma is not None
+    assert luma.dtype == np.uint8
+    assert min(luma.shape) >= min(detail, 299)
+    eighths = round(8 * luma.shape[0] / 299)
+    assert luma.shape == (-(-299 * eighths // 8), -(-401 * eighths // 8))
+    assert eighths == 1 or min(299, 401) * eighths / 16 < detail
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("size", [(2048, 1536), (1024, 768), (512, 384), (1555, 1999)])
+def test_the_hash_of_a_jpeg_is_that_of_its_full_decode(seed: int, size: tuple[int, int]) -> None:
+    small = Image.fromarray(picture(seed, size[0] // 4, size[1] // 4))
+    data = encoded(small.resize(size, Image.Resampling.BICUBIC), quality=90)
+    luma = jpeg.luma(data, detail=PDQ.detail)
+    assert luma is not None
+    (made,) = PDQ.fingerprint(data, Media("jpeg", *size, 1, (Frame(0, luma),)))
+    with Image.open(io.BytesIO(data)) as image:
+        expected, quality = pdq(np.asarray(image))
+    assert quality >= 80
+    assert distance(made.value, expected) <= 10
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "RGB"])
+def test_planes_that_are_not_luma_are_left_to_the_caller(mode: str) -> None:
+    options = {"keep_rgb": True} if mode == "RGB" else {}
+    assert jpeg.luma(encoded(colours(7, 64, 64).convert(mode), **options), detail=8) is None
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("detail", [8, 150])
+@pytest.mark.parametrize(
+    ("keep", "tail"), [(0.2, b""), (0.5, b""), (0.5, b"\xff\xd9"), (0.98, b""), (0.98, b"\xff\xd9")]
+)
+def test_a_picture_that_ends_early_is_truncated(
+    progressive: bool, detail: int, keep: float, tail: bytes
+) -> None:
+    data = encoded(colours(8, 400, 300), progressive=progressive)
+    with pytest.raises(Rejected) as caught:
+        jpeg.luma(data[: int(len(data) * keep)] + tail, detail=detail)
+    assert caught.value.reason is Reason.TRUNCATED
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xd8", b"\xff\xd8\xff\xd9", b"GIF89a", PHOTO[:300]])
+def test_what_holds_no_picture_is_refused(data: bytes) -> None:
+    with pytest.raises(Rejected) as caught:
+        jpeg.luma(data, detail=8)
+    assert caught.value.reason in (Reason.CORRUPT, Reason.TRUNCATED)
+
+
+@pytest.mark.parametrize("detail", [8, 150])
+def test_stray_bytes_around_the_end_are_harmless(detail: int) -> None:
+    whole = jpeg.luma(PHOTO, detail=detail)
+    for data in (PHOTO[:-2] + bytes(9) + PHOTO[-2:], PHOTO + b"and more", PHOTO + PHOTO):
+        np.testing.assert_array_equal(jpeg.luma(data, detail=detail), whole)
+
+
+def test_stray_bytes_amid_the_data_are_not() -> None:
+    """libjpeg says only what it met first: blocks may have been lost after it."""
+    data = encoded(colours(9, 400, 300), restart_marker_rows=2)
+    at = data.index(b"\xff\xd3")
+    with pytest.raises(Rejected) as caught:
+        jpeg.luma(data[:at] + bytes(9) + data[at:], detail=8)
+    assert caught.value.reason is Reason.CORRUPT
+
+
+def test_a_huge_declared_size_costs_nothing() -> None:
+    data = bytearray(PHOTO)
+    at = data.index(b"\xff\xc0") + 5
+    data[at : at + 4] = b"\xff\xff\xff\xff"
+    assert jpeg_scan.means(bytes(data)) is None
