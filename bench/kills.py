@@ -43,7 +43,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from running import Database, Server, own_database, postgres
+from running import Database, Server, own_database
 from tutela.errors import IndexDamaged
 from tutela.index.snapshot import Snapshot
 
@@ -54,10 +54,6 @@ RADIUS = 31
 SCOPES = ("screen", "verdicts", "banks:read", "banks:write", "metrics")
 LATE = 0.05
 """Seconds by which the control's recorder commits after it acknowledged."""
-
-
-class Broken(AssertionError):
-    """A promise that was not kept."""
 
 
 def launch(control: bool, arguments: list[str]) -> None:
@@ -190,7 +186,10 @@ class Client:
             headers["Idempotency_Key"] = f"key-{number}"
         return self.call("POST", "/v1/screen", upload(number), **headers)
 
-    def close(self) -> None:
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._connection.close()
 
 
@@ -250,6 +249,8 @@ class Trial:
         self.database = Database(server.url)
         self.record = Record()
         self.result = Result(planned)
+        self._alone = set(self.random.sample(range(planned), -(-planned * 3 // 10)))
+        self._damaged = set(self.random.sample(range(planned), -(-planned // 20)))
         self._checked_sent = 0
         self._checked_changes = 0
         self._partial: set[Path] = set()
@@ -261,13 +262,15 @@ class Trial:
         self._fill()
         for number in range(self.result.planned):
             self._round(number)
+            if number % 25 == 24:
+                print(f"{number + 1} kills", file=sys.stderr)
         self._check_all()
         return self.result
 
     def _round(self, number: int) -> None:
-        alone = self.random.random() < 0.3
+        alone = number in self._alone
         delay = self.random.uniform(0.02, 0.8)
-        damage = self.random.random() < 0.05
+        damage = number in self._damaged
         stop = threading.Event()
         before = len(self.record.sent)
         workers = [threading.Thread(target=self._screens, args=(stop,)) for _ in range(CLIENTS)]
@@ -295,7 +298,8 @@ class Trial:
         self.server.start()
         self.result.restart_seconds.append(time.perf_counter() - started)
         if damage:
-            _, told, _ = self._client().call("GET", "/v1/index")
+            with self._client() as client:
+                _, told, _ = client.call("GET", "/v1/index")
             self.result.rebuilt += bool(told["signals"]["pdq"]["rebuilt"])
         self._check_repeats()
         self._check_verdicts(self.record.sent[self._checked_sent :])
@@ -310,42 +314,50 @@ class Trial:
         return Client(self.server.port, self.secret, self.record)
 
     def _fill(self) -> None:
-        client = self._client()
+        with self._client() as client:
+            self._make_bank(client)
+
+    def _make_bank(self, client: Client) -> None:
         bank = {"name": "live", "tier": "reviewed", "owner": "kills"}
         status, _, _ = client.call("POST", "/v1/banks", json.dumps(bank).encode())
         if status != 201:
-            raise Broken(f"the bank can't be made: {status}")
+            raise RuntimeError(f"the bank can't be made: {status}")
         for start in range(0, ENTRIES, 10_000):
             values = self.numpy.bytes(32 * min(10_000, ENTRIES - start))
             self._change(client, add=[values[at : at + 32] for at in range(0, len(values), 32)])
-        client.close()
+        deadline = time.monotonic() + 60
+        while not client.call("GET", "/v1/index")[1]["signals"]["pdq"]["snapshot_rows"]:
+            if time.monotonic() > deadline:
+                raise RuntimeError("no snapshot is written")
+            time.sleep(0.05)
 
     def _screens(self, stop: threading.Event) -> None:
-        client = self._client()
-        while not stop.is_set():
-            number = self.record.number()
-            sent = Sent(number, keyed=number % 3 != 0)
-            try:
-                status, document, _ = client.screen(number, keyed=sent.keyed)
-            except GONE:
-                with self.record.lock:
-                    self.record.sent.append(sent)
-                break
+        with self._client() as client:
+            while not stop.is_set() and self._screened(client):
+                pass
+
+    def _screened(self, client: Client) -> bool:
+        """Screen the next picture; whether the answer arrived."""
+        number = self.record.number()
+        sent = Sent(number, keyed=number % 3 != 0)
+        try:
+            status, sent.document, _ = client.screen(number, keyed=sent.keyed)
             if status != 200:
-                self.record.wrong.append(f"screening answered {status}: {document}")
-                break
-            sent.document = document
-            with self.record.lock:
-                self.record.sent.append(sent)
-        client.close()
+                self.record.wrong.append(f"screening answered {status}: {sent.document}")
+                return False
+        except GONE:
+            pass
+        with self.record.lock:
+            self.record.sent.append(sent)
+        return sent.document is not None
 
     def _changes(self, stop: threading.Event, seed: float) -> None:
-        client, chosen = self._client(), random.Random(seed)
+        chosen = random.Random(seed)
         removable = [
             entry for change in self.record.changes[2:] if change.acknowledged
             for entry in change.ids
         ]  # fmt: skip
-        with contextlib.suppress(*GONE):
+        with self._client() as client, contextlib.suppress(*GONE):
             while not stop.is_set():
                 values = [chosen.randbytes(32) for _ in range(chosen.randrange(1, 20))]
                 made = self._change(client, add=values)
@@ -355,7 +367,6 @@ class Trial:
                     removable[at], removable[-1] = removable[-1], removable[at]
                     self._change(client, remove=removable.pop())
                 time.sleep(0.01)
-        client.close()
 
     def _change(self, client: Client, *, add: Sequence[bytes] = (), remove: int = 0) -> Change:
         change = Change(tuple(add), remove)
@@ -387,10 +398,11 @@ class Trial:
         documents = [item.document for item in sent if item.document is not None]
         self.result.acknowledged += len(documents)
         self.result.lost += len(self._missing(documents))
-        for item in documents[-2:]:
-            status, told, _ = self._client().call("GET", f"/v1/verdicts/{item['id']}")
-            if (status, told) != (200, item):
-                self._problem(f"verdict {item['id']} reads back as {status}")
+        with self._client() as client:
+            for item in documents[-2:]:
+                status, told, _ = client.call("GET", f"/v1/verdicts/{item['id']}")
+                if (status, told) != (200, item):
+                    self._problem(f"verdict {item['id']} reads back as {status}")
         self.result.problems += self.record.wrong
         self.record.wrong.clear()
 
@@ -446,13 +458,10 @@ class Trial:
                 self._problem(f"upload {item.number} has {count} verdicts")
 
     def _repeat(self, item: Sent) -> tuple[int, Any, bool]:
-        client = self._client()
-        try:
+        with self._client() as client:
             answer = client.screen(item.number, keyed=True)
-        finally:
-            client.close()
         if answer[0] != 200:
-            raise Broken(f"a repeat was answered {answer[0]}: {answer[1]}")
+            raise RuntimeError(f"a repeat was answered {answer[0]}: {answer[1]}")
         return answer
 
     def _count(self, item: Sent) -> int:
@@ -473,8 +482,6 @@ class Trial:
     def _damage(self) -> None:
         """Cut the newest snapshot short or alter a byte of it, as a bad disk would."""
         paths = sorted((self.server.data / "index").rglob("pdq.*.v[0-9]"))
-        if not paths:
-            return
         self.result.damaged += 1
         data = bytearray(paths[-1].read_bytes())
         if self.random.random() < 0.5:
@@ -507,23 +514,23 @@ class Trial:
         ids = np.array(sorted(live), np.int64)
         held = np.frombuffer(b"".join(live[entry] for entry in ids.tolist()), np.uint8)
         held = held.reshape(-1, 32)
-        client = self._client()
-        old = [live[int(self.random.choice(ids))] for _ in range(4)]
-        for value in self.random.sample(recent, min(8, len(recent))) + old:
-            flipped = int.from_bytes(value)
-            for bit in self.random.sample(range(256), self.random.choice((0, 10, 31, 32))):
-                flipped ^= 1 << bit
-            query = flipped.to_bytes(32)
-            distances = np.bitwise_count(held ^ np.frombuffer(query, np.uint8)).sum(1, np.int64)
-            near = np.flatnonzero(distances <= RADIUS)
-            expected = {(int(ids[at]), int(distances[at])) for at in near}
-            body = json.dumps({"signals": {"pdq": query.hex()}}).encode()
-            status, told, _ = client.call("POST", "/v1/screen", body)
-            matches = {(found["entry"], found["distance"]) for found in told.get("findings", ())}
-            self.result.compared += 1
-            if status != 200 or matches != expected:
-                self._problem(f"a search found {matches}, a naive scan {expected} ({status})")
-        client.close()
+        near = [live[int(self.random.choice(ids))] for _ in range(4)]
+        near += self.random.sample(recent, min(8, len(recent)))
+        with self._client() as client:
+            for value in near:
+                flipped = int.from_bytes(value)
+                for bit in self.random.sample(range(256), self.random.choice((0, 10, 31, 32))):
+                    flipped ^= 1 << bit
+                query = flipped.to_bytes(32)
+                distances = np.bitwise_count(held ^ np.frombuffer(query, np.uint8)).sum(1, np.int64)
+                within = np.flatnonzero(distances <= RADIUS)
+                expected = {(int(ids[at]), int(distances[at])) for at in within}
+                body = json.dumps({"signals": {"pdq": query.hex()}}).encode()
+                status, told, _ = client.call("POST", "/v1/screen", body)
+                found = {(match["entry"], match["distance"]) for match in told.get("findings", ())}
+                self.result.compared += 1
+                if status != 200 or found != expected:
+                    self._problem(f"a search found {found}, a naive scan {expected} ({status})")
 
     def _check_all(self) -> None:
         """At the end, once more: everything that was ever acknowledged."""
@@ -552,6 +559,14 @@ def trial(
         return Trial(server, seed, kills).run()
 
 
+def _cluster() -> contextlib.AbstractContextManager[str]:
+    """A fresh PostgreSQL server, as the tests start it."""
+    sys.path.append(str(Path(__file__).parents[1] / "tests"))
+    from postgres import cluster
+
+    return cluster()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--kills", type=int, default=300)
@@ -565,7 +580,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with contextlib.ExitStack() as stack:
         database = given.database
         if database == "postgresql":
-            database = given.postgres_url or stack.enter_context(postgres())
+            database = given.postgres_url or stack.enter_context(_cluster())
         result = trial(
             database, kills=given.kills, seed=given.seed, control=given.control, keep=given.keep
         )

@@ -6,16 +6,13 @@ import contextlib
 import http.client
 import json
 import os
-import pwd
-import random
-import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -192,55 +189,17 @@ def plain_url(url: str) -> str:
 
 @contextlib.contextmanager
 def own_database(url: str) -> Iterator[str]:
-    """A database of its own on a PostgreSQL server, dropped at the end."""
+    """A database of its own on the PostgreSQL server of a URL, dropped at the end."""
     import psycopg
     from sqlalchemy import make_url
 
-    name = f"tutela_kills_{os.getpid()}_{random.SystemRandom().randrange(1 << 32):x}"
-    with psycopg.connect(plain_url(url), autocommit=True) as connection:
+    name = f"tutela_{uuid.uuid4().hex}"
+    server = make_url(url)
+    server = server.set(database=server.database or "postgres")
+    admin = plain_url(server.render_as_string(hide_password=False))
+    with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
         try:
-            yield make_url(url).set(database=name).render_as_string(hide_password=False)
+            yield server.set(database=name).render_as_string(hide_password=False)
         finally:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-@contextlib.contextmanager
-def postgres() -> Iterator[str]:
-    """The URL of a fresh PostgreSQL server on a socket, from the programs on this machine.
-
-    It runs with its default durability: `fsync` and `synchronous_commit` are on.
-    """
-    initdb = shutil.which("initdb") or next(
-        (str(path) for path in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))), None
-    )
-    if initdb is None:
-        raise FileNotFoundError("no initdb here; install PostgreSQL or give --postgres-url")
-    programs = Path(initdb).resolve().parent
-    # It refuses to run as root.
-    account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
-    who: dict[str, Any] = {"user": account.pw_uid, "group": account.pw_gid} if account else {}
-    with tempfile.TemporaryDirectory(prefix="tutela-postgres-", ignore_cleanup_errors=True) as made:
-        folder = Path(made)
-        if account:
-            os.chown(folder, account.pw_uid, account.pw_gid)
-        who |= {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        cluster = folder / "cluster"
-        subprocess.run(
-            [programs / "initdb", "-D", cluster, "-U", "tutela", "-A", "trust", "-E", "UTF8"],
-            check=True, **who,
-        )  # fmt: skip
-        # A socket alone, no port: its folder keeps others out.
-        options = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={folder}"]
-        server = subprocess.Popen([programs / "postgres", "-D", cluster, *options], **who)
-        try:
-            socket_path = folder / ".s.PGSQL.5432"
-            deadline = time.monotonic() + 60
-            while subprocess.run([programs / "pg_isready", "-h", folder], **who).returncode:
-                if server.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"PostgreSQL does not start on {socket_path}")
-                time.sleep(0.1)
-            yield f"postgresql+psycopg://tutela@/postgres?host={folder}"
-        finally:
-            server.send_signal(signal.SIGINT)
-            server.wait(60)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
+import signal
 import tempfile
-from pathlib import Path
+import threading
+from contextlib import ExitStack
+from multiprocessing.connection import wait
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
 
+from tutela.server.app import from_environment
 from tutela.settings import Settings
 from tutela.store import Store
 
@@ -18,7 +24,29 @@ def run(settings: Settings, *, host: str, port: int, processes: int) -> None:
     """Serve until told to stop. Raises `StoreError` before anything listens if it can't work."""
     settings.data.mkdir(parents=True, exist_ok=True)
     Store(settings.database_url).close()
-    _hand_down(settings, processes)
+    with ExitStack() as stack:
+        _hand_down(settings, processes)
+        if processes > 1:
+            made = tempfile.TemporaryDirectory(prefix="tutela-metrics-", ignore_cleanup_errors=True)
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = stack.enter_context(made)
+        uvicorn.run(
+            "tutela.server.run:application",
+            factory=True,
+            host=host,
+            port=port,
+            workers=processes,
+            access_log=False,
+            log_level="warning" if processes > 1 else "info",
+            server_header=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=30,
+            limit_concurrency=1_024,
+            h11_max_incomplete_event_size=64 << 10,
+        )
+
+
+def application() -> FastAPI:
+    """What each server process runs: the settings are in its environment, its log is JSON lines."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -27,20 +55,19 @@ def run(settings: Settings, *, host: str, port: int, processes: int) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
     )
-    uvicorn.run(
-        "tutela.server.app:from_environment",
-        factory=True,
-        host=host,
-        port=port,
-        workers=processes,
-        access_log=False,
-        log_level="warning" if processes > 1 else "info",
-        server_header=False,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=30,
-        limit_concurrency=1_024,
-        h11_max_incomplete_event_size=64 << 10,
-    )
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_leave_with, args=(parent.sentinel,), daemon=True).start()
+    return from_environment()
+
+
+def _leave_with(parent: int) -> None:
+    """One of several processes stops when the one that started it is gone.
+
+    Else it would keep the port, and nobody would replace it when it fails.
+    """
+    wait([parent])
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _hand_down(settings: Settings, processes: int) -> None:
@@ -51,6 +78,3 @@ def _hand_down(settings: Settings, processes: int) -> None:
     if settings.policy:
         os.environ["TUTELA_POLICY"] = str(settings.policy)
     os.environ["TUTELA_WORKERS"] = str(max(1, settings.workers // processes))
-    if processes > 1:
-        folder = tempfile.mkdtemp(prefix="tutela-metrics-")
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(Path(folder))

@@ -174,7 +174,9 @@ def _engine(url: str) -> Engine:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
-    elif engine.dialect.name != "postgresql":
+    elif engine.dialect.name == "postgresql":
+        event.listen(engine, "connect", _configure_postgresql)
+    else:
         raise StoreError(f"{engine.dialect.name} is not supported; use sqlite or postgresql")
     return engine
 
@@ -207,6 +209,16 @@ def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
             time.sleep(0.05)
         else:
             return
+
+
+def _configure_postgresql(connection: Any, _record: object) -> None:
+    # Where commits don't wait for the disk by default, ours still do.
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config('synchronous_commit', 'on', false) "
+            "WHERE current_setting('synchronous_commit') = 'off'"
+        )
+    connection.commit()
 
 
 def _begin_sqlite(connection: Connection) -> None:
