@@ -82,7 +82,10 @@ def header(data: bytes) -> Header:
                 found.start = stop
                 return found
             case 0xE0:
-                found.jfif |= body[:5] == b"JFIF\0" and len(body) >= 14
+                if body[:5] == b"JFIF\0" and len(body) >= 14:
+                    found.jfif = True
+                    if body[5] != 1:
+                        raise _Unusual
             case 0xEE:
                 if body[:5] == b"Adobe" and len(body) >= 12:
                     found.adobe = body[11]
@@ -112,7 +115,7 @@ def _huffman(found: Header, body: bytes) -> None:
     at = 0
     while at < len(body):
         stop = at + 17 + sum(body[at + 1 : at + 17])
-        if stop > len(body) or body[at] & 0xEF > 3:
+        if stop > len(body) or stop - at > 17 + 256 or body[at] & 0xEF > 3:
             raise _Unusual
         found.huffman[body[at]] = body[at + 1 : stop]
         at = stop
@@ -163,7 +166,7 @@ def _means(data: bytes, found: Header) -> kernels.Bytes:
         # A scan of one component has one block to an MCU, whatever its factors say.
         wide = high = 1
         blocks = blocks[:1]
-    if len(blocks) > 10 or table not in found.quanta:
+    if len(blocks) > 10 or not found.quanta.keys() >= {part[3] for part in found.components}:
         raise _Unusual
     try:
         tables, plan, limits, offsets, symbols, keep = _decoder(
@@ -224,6 +227,8 @@ def _decoder(blocks: tuple[tuple[bytes, bytes, bool], ...]) -> Any:
             raise _Unusual
         symbols[row, : len(huffman) - 16] = np.frombuffer(huffman[16:], np.uint8)
         if is_dc:
+            if symbols[row].max() > 11:
+                raise _Unusual
             kernels.fill_dc(tables[row], counts, symbols[row], luma)
             keep[row] = luma
         else:
