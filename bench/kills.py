@@ -242,8 +242,9 @@ class Result:
 class Trial:
     """Rounds of load, kill, restart and check on one database."""
 
-    def __init__(self, server: Server, seed: int, planned: int) -> None:
+    def __init__(self, server: Server, seed: int, planned: int, entries: int) -> None:
         self.server = server
+        self.entries = entries
         self.random = random.Random(seed)
         self.numpy = np.random.default_rng(seed)
         self.database = Database(server.url)
@@ -254,6 +255,7 @@ class Trial:
         self._checked_sent = 0
         self._checked_changes = 0
         self._partial: set[Path] = set()
+        self._damaged_files: set[Path] = set()
 
     def run(self) -> Result:
         """Everything. Problems are collected, not raised, but for a server that won't start."""
@@ -322,8 +324,8 @@ class Trial:
         status, _, _ = client.call("POST", "/v1/banks", json.dumps(bank).encode())
         if status != 201:
             raise RuntimeError(f"the bank can't be made: {status}")
-        for start in range(0, ENTRIES, 10_000):
-            values = self.numpy.bytes(32 * min(10_000, ENTRIES - start))
+        for start in range(0, self.entries, 10_000):
+            values = self.numpy.bytes(32 * min(10_000, self.entries - start))
             self._change(client, add=[values[at : at + 32] for at in range(0, len(values), 32)])
         deadline = time.monotonic() + 60
         while not client.call("GET", "/v1/index")[1]["signals"]["pdq"]["snapshot_rows"]:
@@ -471,24 +473,27 @@ class Trial:
 
     def _check_snapshots(self) -> None:
         """No file under a snapshot's name is torn: it gets the name when it is whole."""
-        for path in (self.server.data / "index").rglob("*.v[0-9]*"):
-            if path.suffix == ".partial":
-                continue
+        for path in self._snapshots():
             try:
                 Snapshot.open(path)
             except IndexDamaged as error:
                 self._problem(f"a snapshot is torn: {error}")
 
+    def _snapshots(self) -> list[Path]:
+        found = (self.server.data / "index").rglob("*.v[0-9]")
+        return sorted(path for path in found if path not in self._damaged_files)
+
     def _damage(self) -> None:
-        """Cut the newest snapshot short or alter a byte of it, as a bad disk would."""
-        paths = sorted((self.server.data / "index").rglob("pdq.*.v[0-9]"))
+        """Cut every snapshot short or alter a bit of it, as a bad disk would."""
         self.result.damaged += 1
-        data = bytearray(paths[-1].read_bytes())
-        if self.random.random() < 0.5:
-            del data[self.random.randrange(len(data)) :]
-        else:
-            data[self.random.randrange(len(data))] ^= 1 << self.random.randrange(8)
-        paths[-1].write_bytes(data)
+        for path in self._snapshots():
+            data = bytearray(path.read_bytes())
+            if self.random.random() < 0.5:
+                del data[self.random.randrange(len(data)) :]
+            else:
+                data[self.random.randrange(len(data))] ^= 1 << self.random.randrange(8)
+            path.write_bytes(data)
+            self._damaged_files.add(path)
 
     def _check_bank(self) -> None:
         """The bank holds what was acknowledged, and matches are those of a naive scan."""
@@ -543,7 +548,13 @@ class Trial:
 
 
 def trial(
-    database: str, *, kills: int, seed: int = 1, control: bool = False, keep: Path | None = None
+    database: str,
+    *,
+    kills: int,
+    seed: int = 1,
+    control: bool = False,
+    entries: int = ENTRIES,
+    keep: Path | None = None,
 ) -> Result:
     """Run a trial on `sqlite`, or on the PostgreSQL server of that URL."""
     with contextlib.ExitStack() as stack:
@@ -556,7 +567,7 @@ def trial(
         command = (sys.executable, __file__, mode)
         server = Server(folder, url, command=command, options=("--workers", "1"))
         stack.callback(server.stop)
-        return Trial(server, seed, kills).run()
+        return Trial(server, seed, kills, entries).run()
 
 
 def _cluster() -> contextlib.AbstractContextManager[str]:

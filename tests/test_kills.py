@@ -31,17 +31,17 @@ def passed(result: kills.Result, planned: int) -> None:
 
 @linux
 def test_nothing_acknowledged_is_lost_on_sqlite(tmp_path: Path) -> None:
-    passed(kills.trial("sqlite", kills=5, keep=tmp_path), 5)
+    passed(kills.trial("sqlite", kills=5, entries=2_000, keep=tmp_path), 5)
 
 
 @linux
 def test_nothing_acknowledged_is_lost_on_postgresql(tmp_path: Path, postgres_url: str) -> None:
-    passed(kills.trial(postgres_url, kills=3, seed=2, keep=tmp_path), 3)
+    passed(kills.trial(postgres_url, kills=3, seed=2, entries=2_000, keep=tmp_path), 3)
 
 
 @linux
 def test_a_recorder_that_acknowledges_early_is_caught(tmp_path: Path) -> None:
-    result = kills.trial("sqlite", kills=2, control=True, keep=tmp_path)
+    result = kills.trial("sqlite", kills=2, control=True, entries=2_000, keep=tmp_path)
     assert result.fired == 2
     assert result.lost > 0
     assert any("acknowledged and is lost" in problem for problem in result.problems)
