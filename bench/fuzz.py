@@ -445,9 +445,10 @@ STRUCTURED: dict[str, Mutator] = {
 
 
 def mutated(number: int, seed: int, files: Seeds) -> tuple[str, bytes]:
-    """Input `number` of a run: its format and bytes."""
+    """Input `number` of a run over those formats: its format and bytes."""
     rng = random.Random(seed * 1_000_003 + number)
-    kind = FORMATS[number // BLOCK % len(FORMATS)]
+    kinds = tuple(files)
+    kind = kinds[number // BLOCK % len(kinds)]
     data = rng.choice(files[kind])
     other = rng.choice(files[kind])
     structured = STRUCTURED.get(kind, bytewise)
@@ -480,8 +481,8 @@ def work(job: int, numbers: range, seed: int, files: Seeds, table: np.ndarray, s
     # What native libraries print about each file would bury the report.
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
-    for kind in FORMATS:
-        examine(files[kind][0], chosen, limits)
+    for parts in files.values():
+        examine(parts[0], chosen, limits)
     if linux:
         bound = status("VmData") + limits.max_memory
         resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
@@ -528,11 +529,13 @@ def keep(save: Path, kind: str, what: str, data: bytes, message: str) -> None:
     (save / name).write_bytes(data)
 
 
-def run(inputs: int, seed: int, jobs: int, save: Path) -> np.ndarray:
+def run(
+    inputs: int, seed: int, jobs: int, save: Path, kinds: tuple[str, ...] = FORMATS
+) -> np.ndarray:
     """Counts by format, of shape (formats, COLUMNS)."""
-    files = seeds()
-    for kind in FORMATS:
-        for data in files[kind]:
+    files = {kind: parts for kind, parts in seeds().items() if kind in kinds}
+    for kind, parts in files.items():
+        for data in parts:
             plain = examine(data, signals.load(["pdq"]), Limits())
             if plain.rejected:
                 raise SystemExit(f"a seed of {kind} is rejected: {plain.rejected}")
@@ -596,14 +599,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--save", type=Path, default=Path("fuzz-findings"))
+    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=FORMATS)
     options = parser.parse_args()
     started = time.monotonic()
-    table = run(options.inputs, options.seed, options.jobs, options.save)
+    table = run(options.inputs, options.seed, options.jobs, options.save, tuple(options.formats))
     seconds = time.monotonic() - started
     print(
         f"{'':6}{'inputs':>10}{'decoded':>10}{'rejected':>10}{'crashes':>9}{'slowest':>11}{'peak':>9}"
     )
     for kind, row in zip(FORMATS, table, strict=True):
+        if not row[INPUTS]:
+            continue
         rejected = int(row[FIRST:].sum())
         print(
             f"{kind:6}{row[INPUTS]:10,}{row[DECODED]:10,}{rejected:10,}{row[CRASHED]:9,}"

@@ -237,6 +237,22 @@ def test_orientation(kind: str, orientation: int) -> None:
     assert error(media.frames[0].luma, upright) < (8 if gamut else 3.5)
 
 
+@pytest.mark.parametrize("size", [(405, 301), (400, 301), (405, 304), (408, 304)])
+@pytest.mark.parametrize("orientation", TURNS)
+def test_reduction_starts_at_the_upright_corner(orientation: int, size: tuple[int, int]) -> None:
+    turn = TURNS[orientation]
+    picture = pictures.picture(*size, cells=40)
+    upright = picture if turn is None else picture.transpose(turn)
+    for kind in ("PNG", "JPEG"):
+        media = decode(save(picture, kind, exif=pictures.exif(orientation)), detail=70)
+        luma = media.frames[0].luma
+        grey = upright.convert("L")
+        factor = next(
+            n for n in (8, 4, 2, 1) if luma.shape == (-(-grey.height // n), -(-grey.width // n))
+        )
+        assert np.abs(luma - np.asarray(grey.reduce(factor), np.float64)).mean() < 2
+
+
 def converted(picture: Image.Image, profile: bytes) -> Image.Image:
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     return ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"))

@@ -36,16 +36,13 @@ class Depth:
 
 
 def luma(
-    image: Image.Image, detail: int, profile: bytes | None, depth: Depth
+    image: Image.Image, factor: int, profile: bytes | None, depth: Depth
 ) -> list[tuple[str, NDArray[np.uint8]]]:
     """Grey pictures of a decoded image: one if it is opaque, else on white and on black.
 
-    Each is uint8 (height, width), BT.601 on sRGB. They are reduced to a half, quarter or eighth,
-    each side rounded up, as far as the shorter one stays at `detail` or above (0: not at all):
-    the reductions that JPEG knows, so that signals meet the same ones from every format.
+    Each is uint8 (height, width), BT.601 on sRGB, each side divided by `factor` and rounded up.
     """
     width, height = image.size
-    factor = next((n for n in (8, 4, 2) if 0 < detail <= -(-min(width, height) // n)), 1)
     transform = _transform(profile, _base(image.mode))
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         image = _eight_bits(image, depth)

@@ -110,7 +110,8 @@ def _decode(
             if image.width * image.height > width * height:
                 # Pages may differ in size: the content is as large as the largest.
                 width, height = _turned(*image.size, turn)
-            greys = colour.luma(image, detail, profile, _depth(kind, image))
+            factor = _factor(*image.size, detail, turn)
+            greys = colour.luma(image, factor, profile, _depth(kind, image))
             frames = tuple(Frame(index, _upright(grey, turn), name) for name, grey in greys)
             sampler.add(frames)
             if sampler.nbytes > limits.max_memory // 2:
@@ -140,7 +141,8 @@ def _jpeg(data: bytes, declared: Survey, limits: Limits, detail: int) -> Media:
     Arithmetic coding, 12 bits and lossless coding are unsupported, as they are by browsers.
     """
     _check_profile(declared.profile)
-    width, height = _draft_size((declared.width, declared.height), detail)
+    factor = _factor(declared.width, declared.height, detail, declared.orientation)
+    width, height = -(-declared.width // factor), -(-declared.height // factor)
     held = 2 * declared.buffered * declared.width * declared.height
     cost = int(held) + width * height * (declared.components + 1)
     _check_memory("jpeg", declared.width, declared.height, cost, limits)
@@ -149,7 +151,7 @@ def _jpeg(data: bytes, declared: Survey, limits: Limits, detail: int) -> Media:
         raise survey.corrupt(f"The jpeg file has {declared.components} components.")
     grey = None
     if space != "CMYK" and (declared.profile is None or colour.is_srgb(declared.profile, space)):
-        grey = jpeg.luma(data, detail=detail if detail > 0 else declared.width)
+        grey = jpeg.luma(data, detail=min(width, height))
     if grey is None:
         try:
             pixels = simplejpeg.decode_jpeg(
@@ -163,17 +165,25 @@ def _jpeg(data: bytes, declared: Survey, limits: Limits, detail: int) -> Media:
             # Adobe stores inks inverted, and every other program that writes CMYK does as Adobe.
             np.subtract(255, pixels, out=pixels)
         image = Image.fromarray(pixels[:, :, 0] if space == "L" else pixels, mode=space)
-        ((_, grey),) = colour.luma(image, 0, declared.profile, Depth())
+        ((_, grey),) = colour.luma(image, 1, declared.profile, Depth())
     frame = Frame(0, _upright(grey, declared.orientation))
     width, height = _turned(declared.width, declared.height, declared.orientation)
     return Media("jpeg", width, height, 1, (frame,))
 
 
-def _draft_size(size: tuple[int, int], detail: int) -> tuple[int, int]:
-    """The size to decode a JPEG at: whole, or what `colour.luma` would reduce it to."""
-    width, height = size
-    factor = next((n for n in (8, 4, 2) if 0 < detail <= -(-min(size) // n)), 1)
-    return -(-width // factor), -(-height // factor)
+def _factor(width: int, height: int, detail: int, orientation: int) -> int:
+    """8, 4, 2 or 1: how far a picture is reduced, its shorter side staying at `detail` or above.
+
+    These are the reductions that JPEG knows, so that signals meet the same ones from every
+    format. The last cell of a row may reach beyond the edge; a side that is yet to be reversed
+    has to divide, or that cell would come first and move all the others.
+    """
+    across = width if orientation in (2, 3, 7, 8) else 0
+    down = height if orientation in (3, 4, 6, 7) else 0
+    for factor in (8, 4, 2):
+        if 0 < detail <= -(-min(width, height) // factor) and not (across | down) % factor:
+            return factor
+    return 1
 
 
 def _check(
