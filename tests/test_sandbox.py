@@ -250,6 +250,33 @@ def test_what_libraries_print_does_not_disturb_answers(plugin: Path, faulty: San
     assert found.media.format == "jpeg"
 
 
+def test_an_idle_worker_that_was_killed_is_replaced(sandbox: Sandbox) -> None:
+    assert sandbox.examine(jpeg()).rejected is None
+    worker = sandbox._free.get()
+    assert worker is not None
+    worker._process.kill()
+    worker._process.wait()
+    sandbox._free.put(worker)
+    assert sandbox.examine(jpeg()).rejected is None
+
+
+def test_an_interrupted_call_leaves_the_next_ones_right(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sandbox.examine(jpeg()).rejected is None
+    worker = sandbox._free.get()
+    sandbox._free.put(worker)
+    assert worker is not None
+
+    def interrupted() -> bytes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(worker, "_receive", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sandbox.examine(jpeg(size=(111, 90)))
+    assert sandbox.examine(jpeg(size=(222, 90))).media.width == 222
+
+
 def test_a_path_is_digested_after_a_crash(plugin: Path, faulty: Sandbox, tmp_path: Path) -> None:
     path = tmp_path / "picture"
     path.write_bytes(jpeg(b"FAULT:segfault"))

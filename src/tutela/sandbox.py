@@ -78,6 +78,8 @@ class Sandbox:
         self.signals = signals.load(signal_names)
         self.workers = workers or os.cpu_count() or 1
         self.recycle_after = recycle_after
+        self.confinement: tuple[str, ...] = ()
+        """What the system holds a worker to, as of the last one that started."""
         self._exact = [kind for kind in self.signals if not kind.detail]
         self._pid = os.getpid()
         self._watch = _Watch()
@@ -99,15 +101,19 @@ class Sandbox:
         try:
             if self._closed:
                 raise ConfigurationError("The sandbox is closed.")
+            if worker is not None and worker.gone:
+                # The system may end an idle process; its next input is not to blame.
+                worker.stop()
+                worker = None
             if worker is None:
                 worker = _Worker(self.limits, self.signals, self._watch)
+                self.confinement = worker.confinement
             try:
                 return worker.examine(source)
             except _Failed as failed:
-                worker = None
                 return self._failed(source, failed.rejected)
         finally:
-            if worker is not None and worker.examined >= self.recycle_after:
+            if worker is not None and (worker.gone or worker.examined >= self.recycle_after):
                 worker.stop()
                 worker = None
             self._free.put(worker)
@@ -227,6 +233,7 @@ class _Worker:
         """What the system holds the process to; see `tutela._confine`."""
         self.deadline = float("inf")
         self.overran = False
+        self._killed = False
         self._limits = limits
         self._names = frozenset(kind.name for kind in chosen)
         self._watch = watch
@@ -284,17 +291,24 @@ class _Worker:
     def stop(self) -> None:
         """End the process, gently: it leaves when its requests do."""
         self._watch.remove(self)
-        with contextlib.suppress(OSError):
-            self._requests.close()
+        for pipe in (self._requests, self._answers):
+            with contextlib.suppress(OSError):
+                pipe.close()
         try:
             self._process.wait(timeout=2)
         except subprocess.TimeoutExpired:
             self.kill()
-        self._bury()
+            self._process.wait()
 
     def kill(self) -> None:
         """End the process now. Safe from any thread; a reader then sees the end of its pipe."""
+        self._killed = True
         self._process.kill()
+
+    @property
+    def gone(self) -> bool:
+        """Whether the process has ended, or is about to."""
+        return self._killed or self._process.poll() is not None
 
     def _be_ready(self, chosen: tuple[SignalType, ...]) -> None:
         self.deadline = time.monotonic() + READY_SECONDS
@@ -364,12 +378,6 @@ class _Worker:
             # Nobody here killed it: the system does so when memory runs out.
             return Rejected(Reason.TOO_MUCH_MEMORY, "The system stopped the decoder.")
         return Rejected(Reason.DECODER_CRASHED, f"The decoder crashed (status {code}).")
-
-    def _bury(self) -> None:
-        self._process.wait()
-        for pipe in (self._requests, self._answers):
-            with contextlib.suppress(OSError):
-                pipe.close()
 
 
 def _died_of(name: str, code: int | None) -> bool:
