@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from tutela.media.types import Frame, Media
 from tutela.signals import pdq_kernels as kernels
 from tutela.signals.base import Fingerprint, Hit, Match, nearest
 from tutela.signals.digest import hexadecimal
+
+Taps: TypeAlias = tuple[kernels.Firsts, kernels.Floats]
 
 VARIANTS = (
     "",
@@ -56,13 +59,7 @@ class Pdq:
     def _frame(self, media: Media, frame: Frame, plain: bool) -> Fingerprint:
         height, width = frame.luma.shape
         down, across = axes(media.height, media.width, height, width)
-        values, quality = kernels.hashes(
-            np.ascontiguousarray(frame.luma),
-            down.taps,
-            down.mirrored,
-            across.taps,
-            across.mirrored,
-        )
+        values, quality = kernels.hashes(np.ascontiguousarray(frame.luma), down, across)
         part = "" if plain and not frame.background else f"frame {frame.index}"
         if frame.background:
             part += f" on {frame.background}"
@@ -110,15 +107,7 @@ def turned(value: bytes) -> dict[str, bytes]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """What the kernels need to know of one side of a picture."""
-
-    taps: tuple[kernels.Firsts, kernels.Floats]
-    mirrored: tuple[kernels.Firsts, kernels.Floats]
-
-
-def axes(height: int, width: int, rows: int, columns: int) -> tuple[Axis, Axis]:
+def axes(height: int, width: int, rows: int, columns: int) -> tuple[Taps, Taps]:
     """The two sides of a picture of `height` × `width` pixels that came as `rows` × `columns`."""
     for eighths in range(8, 0, -1):
         # A decoder that reduces by eighths rounds up: the last cell may reach past the edge.
@@ -128,9 +117,9 @@ def axes(height: int, width: int, rows: int, columns: int) -> tuple[Axis, Axis]:
 
 
 @lru_cache(maxsize=512)
-def axis(length: int, cells: int, scale: float) -> Axis:
+def axis(length: int, cells: int, scale: float) -> Taps:
     """One side of `length` pixels that came as `cells` of `scale` pixels each."""
-    return Axis(kernels.taps(length, cells, scale, False), kernels.taps(length, cells, scale, True))
+    return kernels.taps(length, cells, scale)
 
 
 PDQ = Pdq()

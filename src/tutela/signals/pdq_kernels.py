@@ -35,18 +35,20 @@ DCT = (
 
 
 @njit(nogil=True, cache=True)
-def taps(length: int, cells: int, scale: float, mirrored: bool) -> tuple[Firsts, Floats]:
+def taps(length: int, cells: int, scale: float) -> tuple[Firsts, Floats]:
     """Weights of each cell in each of the 64 samples along one side of a picture.
 
     `length` is the side in pixels, of which each of the `cells` covers `scale`. Gives the first
-    cell of each sample (64,), and the weights (64, width) of the cells from there; first + width
-    never passes `cells`. `mirrored`: those of the picture read from its far end.
+    cell of each sample, (2, 64), and the weights of the cells from there, (2, 64, width): first
+    of the picture as it is, then of the picture read from its far end. first + width never
+    passes `cells`.
     """
     window = (length + 2 * GRID - 1) // (2 * GRID)
     behind, ahead = (window - 1) // 2, window // 2
+    # The pixels of a sample, one cell more where they are not aligned, one more on either side.
     width = min(cells, int(np.ceil((2 * window - 1) / scale)) + 4)
-    first = np.zeros(GRID, np.int64)
-    weights = np.zeros((GRID, width), np.float32)
+    first = np.zeros((2, GRID), np.int64)
+    weights = np.zeros((2, GRID, width), np.float32)
     steps = np.zeros(2 * window + 1)
     for sample in range(GRID):
         # The sample is the mean of the second pass over low..high-1, and each of those is
@@ -61,29 +63,31 @@ def taps(length: int, cells: int, scale: float, mirrored: bool) -> tuple[Firsts,
             share = 1.0 / ((high - low) * (right - left))
             steps[left - start] += share
             steps[right - start] -= share
-        nearest = length - stop if mirrored else start
-        begin = max(min(int(nearest / scale) - 1, cells - width), 0)
-        first[sample] = begin
-        weight = 0.0
-        for pixel in range(start, stop):
-            weight += steps[pixel - start]
-            edge = length - 1 - pixel if mirrored else pixel
-            cell = min(int((edge + 0.5) / scale), cells - 1)
-            before, after = max(cell - 1, 0), min(cell + 1, cells - 1)
-            # The parabola through the means of the cell and its neighbours, at this pixel.
-            offset = (edge + 0.5) / scale - (cell + 0.5)
-            slope = offset / 2
-            bend = (offset * offset - (1.0 - 1.0 / (scale * scale)) / 12) / 2
-            weights[sample, before - begin] += weight * (bend - slope)
-            weights[sample, cell - begin] += weight * (1.0 - 2 * bend)
-            weights[sample, after - begin] += weight * (bend + slope)
+        for mirrored in range(2):
+            nearest = length - stop if mirrored else start
+            begin = max(min(int(nearest / scale) - 1, cells - width), 0)
+            first[mirrored, sample] = begin
+            row = weights[mirrored, sample]
+            weight = 0.0
+            for pixel in range(start, stop):
+                weight += steps[pixel - start]
+                place = ((length - 1 - pixel if mirrored else pixel) + 0.5) / scale
+                cell = min(int(place), cells - 1)
+                before, after = max(cell - 1, 0), min(cell + 1, cells - 1)
+                # The parabola through the means of the cell and its neighbours, at this pixel.
+                offset = place - (cell + 0.5)
+                slope = offset / 2
+                bend = (offset * offset - (1.0 - 1.0 / (scale * scale)) / 12) / 2
+                row[before - begin] += weight * (bend - slope)
+                row[cell - begin] += weight * (1.0 - 2 * bend)
+                row[after - begin] += weight * (bend + slope)
     return first, weights
 
 
 @njit(nogil=True, cache=True)
-def samples_down(luma: NDArray[np.uint8], first: Firsts, weights: Floats) -> Floats:
-    """The picture blurred and sampled along its height: (64, width)."""
-    out = np.zeros((GRID, luma.shape[1]), np.float32)
+def samples_down(luma: NDArray[np.uint8], first: Firsts, weights: Floats, out: Floats) -> None:
+    """Blur the picture and sample it along its height: `out` is (64, width)."""
+    out[:] = 0.0
     for sample in range(GRID):
         row = out[sample]
         for tap in range(weights.shape[1]):
@@ -91,7 +95,6 @@ def samples_down(luma: NDArray[np.uint8], first: Firsts, weights: Floats) -> Flo
             line = luma[first[sample] + tap]
             for x in range(row.size):
                 row[x] += weight * np.float32(line[x])
-    return out
 
 
 @njit(nogil=True, cache=True)
@@ -219,28 +222,25 @@ def pack(values: Floats, out: NDArray[np.uint8], transposed: NDArray[np.uint8]) 
 
 @njit(nogil=True, cache=True)
 def hashes(
-    luma: NDArray[np.uint8],
-    down: tuple[Firsts, Floats],
-    down_mirrored: tuple[Firsts, Floats],
-    across: tuple[Firsts, Floats],
-    across_mirrored: tuple[Firsts, Floats],
+    luma: NDArray[np.uint8], down: tuple[Firsts, Floats], across: tuple[Firsts, Floats]
 ) -> tuple[NDArray[np.uint8], int]:
     """The eight hashes of a picture, (8, 32), in the order of `pdq.VARIANTS`, and its quality.
 
-    The flipped ones are those that PDQ gives the flipped picture, sampling points included, not
-    the sign changes of one set of coefficients: at small sizes that differs by several bits.
+    `down` and `across` are the `taps` of its height and width. The flipped hashes are those that
+    PDQ gives the flipped picture, sampling points included, not the sign changes of one set of
+    coefficients: at small sizes that differs by several bits.
     """
-    upright = samples_down(luma, down[0], down[1])
-    flipped = samples_down(luma, down_mirrored[0], down_mirrored[1])
-    columns = np.empty((luma.shape[1], 2 * SIDE), np.float32)
-    transform_down(upright, columns[:, :SIDE])
-    transform_down(flipped, columns[:, SIDE:])
-    plain = transform_across(columns, across[0], across[1])
-    mirrored = transform_across(columns, across_mirrored[0], across_mirrored[1])
-    # Both come transposed: their first index runs along the width.
+    width = luma.shape[1]
+    rows = np.empty((2, GRID, width), np.float32)
+    columns = np.empty((width, 2 * SIDE), np.float32)
+    for flipped in range(2):
+        samples_down(luma, down[0][flipped], down[1][flipped], rows[flipped])
+        transform_down(rows[flipped], columns[:, flipped * SIDE : (flipped + 1) * SIDE])
     out = np.empty((8, 32), np.uint8)
-    pack(plain[:, :SIDE], out[4], out[0])
-    pack(mirrored[:, :SIDE], out[5], out[1])
-    pack(plain[:, SIDE:], out[6], out[2])
-    pack(mirrored[:, SIDE:], out[7], out[3])
-    return out, gradient_quality(upright, across[0], across[1])
+    for mirrored in range(2):
+        # These come transposed: their first index runs along the width.
+        values = transform_across(columns, across[0][mirrored], across[1][mirrored])
+        for flipped in range(2):
+            place = 2 * flipped + mirrored
+            pack(values[:, flipped * SIDE : (flipped + 1) * SIDE], out[4 + place], out[place])
+    return out, gradient_quality(rows[0], across[0][0], across[1][0])
