@@ -34,13 +34,16 @@ import numpy as np
 from PIL import Image
 
 import pictures
-from tutela import signals
+from tutela import sandbox, signals
+from tutela._worker import GENTLE
 from tutela.errors import Reason
 from tutela.examine import examine
 from tutela.media import Limits, image
 
 BLOCK = 64
 """Consecutive inputs of one format; memory is what the worst of them takes beyond the first."""
+SHARE = 20_000
+"""Inputs of one process, as in the sandbox."""
 REASONS = list(Reason)
 FORMATS = ("jpeg", "png", "gif", "webp", "avif", "heif", "bmp", "tiff")
 Seeds = dict[str, list[bytes]]
@@ -474,7 +477,7 @@ def status(name: str) -> int:
 def work(job: int, numbers: range, seed: int, files: Seeds, table: np.ndarray, save: Path) -> None:
     """Examine the inputs of one job, in a process of its own, from where the last one ended."""
     chosen = signals.load(["pdq"])
-    limits = Limits()
+    limits = Limits(max_seconds=GENTLE * Limits().max_seconds)
     linux = sys.platform == "linux"
     mine = table[job, -1]
     idle = 0
@@ -552,7 +555,7 @@ def run(
         if child:
             return child
         try:
-            work(job, range(first, ends[job]), seed, files, table, save)
+            work(job, range(first, min(first + SHARE, ends[job])), seed, files, table, save)
             sys.stdout.flush()
         except BaseException:
             traceback.print_exc(file=sys.stdout)
@@ -568,6 +571,8 @@ def run(
             job = children.pop(ended)
             mine = table[job, -1]
             if mine[2]:
+                if mine[0] + 1 < ends[job]:
+                    children[start(job, int(mine[0]) + 1)] = job
                 continue
             if os.WIFEXITED(state) and os.WEXITSTATUS(state) == 70:
                 raise SystemExit("the fuzzer itself failed")
@@ -593,6 +598,12 @@ def run(
     return counts
 
 
+def _environment() -> dict[str, str]:
+    """The settings of the allocator that a worker of the sandbox has."""
+    settings = sandbox._environment()
+    return {name: value for name, value in settings.items() if name.startswith("MALLOC_")}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--inputs", type=int, default=20_000)
@@ -601,6 +612,10 @@ def main() -> int:
     parser.add_argument("--save", type=Path, default=Path("fuzz-findings"))
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=FORMATS)
     options = parser.parse_args()
+    variables = _environment()
+    if not variables.items() <= os.environ.items():
+        # The allocator reads its settings when a process starts.
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | variables)
     started = time.monotonic()
     table = run(options.inputs, options.seed, options.jobs, options.save, tuple(options.formats))
     seconds = time.monotonic() - started

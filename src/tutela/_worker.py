@@ -17,11 +17,14 @@ import orjson
 
 from tutela import examine as examining
 from tutela import signals
-from tutela._confine import confine
+from tutela._confine import confine, data_in_use
 from tutela.errors import Rejected
 from tutela.examine import Examination
 from tutela.media import Limits, image
-from tutela.sandbox import ANSWER, PATH, REQUEST
+from tutela.sandbox import ANSWER, PATH, REQUEST, TIRED
+
+GENTLE = 0.75
+"""Share of the time after which decoding stops itself between two frames."""
 
 
 def main() -> None:
@@ -41,10 +44,11 @@ def main() -> None:
     os.dup2(null, 2)
     os.close(null)
     _send(answers, orjson.dumps(ready | {"confinement": confine(limits.max_memory)}))
+    idle = data_in_use()
     # The parent stops a worker that overruns. This clock is for a worker without a parent.
     overrun = 2 * limits.max_seconds + 1
     # Between frames a decoder can stop itself, which costs no new process.
-    gentle = replace(limits, max_seconds=0.9 * limits.max_seconds)
+    gentle = replace(limits, max_seconds=GENTLE * limits.max_seconds)
     while len(head := requests.read(REQUEST.size)) == REQUEST.size:
         number, kind, length = REQUEST.unpack(head)
         payload = requests.read(length)
@@ -60,8 +64,10 @@ def main() -> None:
         else:
             done = examining.examine(payload, chosen, gentle)
         _alarm(0)
-        _send(answers, encode(number, done))
+        answer = encode(number, done)
         del payload, done
+        tired = number % 64 == 0 and data_in_use() > idle + limits.max_memory // 4
+        _send(answers, TIRED + answer if tired else answer)
 
 
 def encode(number: int, done: Examination) -> bytes:

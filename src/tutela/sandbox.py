@@ -36,6 +36,8 @@ from tutela.signals.base import Fingerprint, SignalType
 REQUEST = struct.Struct("<IBQ")
 ANSWER = struct.Struct("<I")
 BYTES, PATH = 0, 1
+TIRED = b"!"
+"""Ahead of an answer: the worker wants to be replaced after it."""
 
 MAX_ANSWER = 32 << 20
 """Bytes of an answer; a longer one is a worker gone wrong."""
@@ -113,7 +115,9 @@ class Sandbox:
             except _Failed as failed:
                 return self._failed(source, failed.rejected)
         finally:
-            if worker is not None and (worker.gone or worker.examined >= self.recycle_after):
+            if worker is not None and (
+                worker.gone or worker.tired or worker.examined >= self.recycle_after
+            ):
                 worker.stop()
                 worker = None
             self._free.put(worker)
@@ -231,6 +235,8 @@ class _Worker:
         self.examined = 0
         self.confinement: tuple[str, ...] = ()
         """What the system holds the process to; see `tutela._confine`."""
+        self.tired = False
+        """Whether it says that inputs have left too much memory behind."""
         self.deadline = float("inf")
         self.overran = False
         self._killed = False
@@ -278,7 +284,9 @@ class _Worker:
             else:
                 self._write(head)
                 self._write(payload)
-            return _parse(self._receive(), number, self._names)
+            answer = self._receive()
+            self.tired = answer.startswith(TIRED)
+            return _parse(answer.removeprefix(TIRED), number, self._names)
         except (OSError, EOFError, _Malformed) as error:
             raise _Failed(self._autopsy(error)) from error
         except BaseException:
@@ -484,7 +492,9 @@ def _environment() -> dict[str, str]:
     # One thread each: the workers are the parallelism, and threads' own heaps would count.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
         kept[name] = "1"
-    kept["MALLOC_ARENA_MAX"] = "1"
+    # Memory of large buffers goes back to the system (glibc): else the heap of a worker frays, and
+    # what an input left behind is missing to the next.
+    kept |= {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
     return kept
 
 
