@@ -13,7 +13,7 @@ so its weight is the sum of theirs.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numba import njit
@@ -157,24 +157,25 @@ def transform_across(columns: Floats, first: Firsts, weights: Floats) -> Floats:
 @njit(nogil=True, cache=True)
 def gradient_quality(down: Floats, first: Firsts, weights: Floats) -> int:
     """PDQ's quality, 0–100: how much neighbouring samples differ, in hundredths of white."""
-    width = weights.shape[1]
-    above = np.zeros(GRID, np.float32)
-    row = np.zeros(GRID, np.float32)
-    total = 0
+    above = np.empty(GRID, np.float32)
+    row = np.empty(GRID, np.float32)
+    total: Any = 0
     for i in range(GRID):
+        source = down[i]
         for j in range(GRID):
             value = np.float32(0.0)
-            for tap in range(width):
-                value += weights[j, tap] * down[i, first[j] + tap]
+            for tap in range(weights.shape[1]):
+                value += weights[j, tap] * source[first[j] + tap]
             row[j] = value
         # Each difference is cut to a whole number before it is added, as the reference does.
         for j in range(GRID - 1):
-            total += abs(int((row[j + 1] - row[j]) * np.float32(100) / np.float32(255)))
-        if i:
+            total += np.int64(abs(row[j + 1] - row[j]) * np.float32(100) / np.float32(255))
+        if i > 0:
             for j in range(GRID):
-                total += abs(int((row[j] - above[j]) * np.float32(100) / np.float32(255)))
-        above[:] = row
-    return min(total // 90, 100)
+                total += np.int64(abs(row[j] - above[j]) * np.float32(100) / np.float32(255))
+        row, above = above, row
+    quality: int = min(total // 90, 100)
+    return quality
 
 
 @njit(nogil=True, cache=True)
