@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import textwrap
@@ -16,7 +15,7 @@ from tutela import signals
 from tutela.banks import Banks
 from tutela.banks.bank import NewEntry
 from tutela.errors import StoreError
-from tutela.matching import Matcher
+from tutela.matching import MOST, Matcher
 from tutela.signals import Fingerprint
 from tutela.signals.pdq import PDQ
 from tutela.store import Store
@@ -48,7 +47,7 @@ def _flip(value: bytes, bits: int, rng: np.random.Generator) -> bytes:
 def test_matches_equal_those_of_a_naive_twin(store: Store, banks: Banks, matcher: Matcher) -> None:
     rng = np.random.default_rng(5)
     centre = rng.bytes(32)
-    values = [_flip(centre, int(bits), rng) for bits in rng.integers(0, 60, 200)]
+    values = [_flip(centre, int(bits), rng) for bits in rng.integers(0, 60, 90)]
     values = list(dict.fromkeys(values))
     ids = banks.add("x", [NewEntry(_pdq(value)) for value in values]).ids
     queries = [_flip(centre, int(bits), rng) for bits in rng.integers(0, 40, 40)]
@@ -85,6 +84,16 @@ def test_a_finding_says_what_it_rests_on(banks: Banks, matcher: Matcher) -> None
     }
 
 
+def test_of_very_many_matches_the_nearest_are_told(banks: Banks, matcher: Matcher) -> None:
+    rng = np.random.default_rng(9)
+    centre = rng.bytes(32)
+    values = {_flip(centre, 1 + number % 25, rng) for number in range(600)}
+    banks.add("x", [NewEntry(_pdq(value)) for value in values])
+    (findings,) = matcher.match([[_pdq(centre)]])
+    distances = sorted((int.from_bytes(v) ^ int.from_bytes(centre)).bit_count() for v in values)
+    assert [finding.distance for finding in findings] == distances[:MOST]
+
+
 def test_a_flat_query_is_not_searched_but_a_bare_value_is(banks: Banks, matcher: Matcher) -> None:
     value = bytes(range(32))
     banks.add("x", [NewEntry(_pdq(value))])
@@ -115,14 +124,15 @@ def test_changes_count_at_once_for_whoever_looks_next(
     assert here.match(query) == there.match(query) == [[]]
 
 
-def test_another_process_sees_an_add_and_a_delete_within_a_second(
+def test_another_process_sees_adds_and_deletes_as_they_happen(
     store: Store, banks: Banks, tmp_path: Path
 ) -> None:
+    """How soon is measured by bench/freshness.py."""
     program = textwrap.dedent("""
-        import json, sys, time
+        import sys, time
         from pathlib import Path
         from tutela import signals
-        from tutela.matching import Matcher
+        from tutela.matching import MOST, Matcher
         from tutela.signals import Fingerprint
         from tutela.store import Store
         matcher = Matcher(Store(sys.argv[1]), Path(sys.argv[2]), signals.load())
@@ -130,20 +140,22 @@ def test_another_process_sees_an_add_and_a_delete_within_a_second(
         matcher.match(query)
         print("ready", flush=True)
         for wanted in (1, 0):
-            while len(matcher.match(query)[0]) != wanted:
+            for _ in range(1000):
+                if len(matcher.match(query)[0]) == wanted:
+                    break
                 time.sleep(0.01)
-            print(json.dumps(time.time()), flush=True)
+            else:
+                sys.exit("the change was not seen")
+            print("seen", flush=True)
     """)
     command = [sys.executable, "-c", program, store.url, str(tmp_path / "index")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout
         assert other.stdout.readline() == "ready\n"
         (entry,) = banks.add("x", [NewEntry(_pdq(bytes(range(32))))]).ids
-        added = time.time()
-        assert json.loads(other.stdout.readline()) - added < 1.0
+        assert other.stdout.readline() == "seen\n"
         banks.remove_entry("x", entry)
-        removed = time.time()
-        assert json.loads(other.stdout.readline()) - removed < 1.0
+        assert other.stdout.readline() == "seen\n"
 
 
 def test_the_index_is_rebuilt_when_the_store_is_another_or_older(

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tutela.banks.bank import Banks
+from tutela.banks.bank import Banks, Listing
 from tutela.banks.rows import BankRows
 from tutela.findings import MATCH, Finding
 from tutela.index.live import LiveIndex, Status
 from tutela.signals import Fingerprint, Hit, Match, SignalType
 from tutela.store import Store
 
+MOST = 100
+"""Matches of one part of the content in one bank that become findings: the nearest ones."""
 STALE = 0.1
 """Seconds after which a search looks for changes first."""
 
@@ -71,27 +74,33 @@ class Matcher:
         matches = self._exact(asked) + self._near(asked)
         listed = self._banks.active(match.entry for _, _, match in matches)
         findings: list[list[Finding]] = [[] for _ in contents]
+        told: Counter[tuple[int, str, str, str]] = Counter()
+        # Exact matches come first and the others nearest first, so what is left out is farther.
         for content, fingerprint, match in matches:
-            if match.entry not in listed:
+            listing = listed.get(match.entry)
+            if listing is None:
                 continue
-            listing = listed[match.entry]
-            findings[content].append(
-                Finding(
-                    MATCH,
-                    source=fingerprint.signal,
-                    version=self._signals[fingerprint.signal].version,
-                    signal=fingerprint.signal,
-                    bank=listing.bank,
-                    owner=listing.owner,
-                    tier=listing.tier,
-                    category=listing.category or "",
-                    entry=match.entry,
-                    distance=match.distance,
-                    variant=match.variant,
-                    part=fingerprint.part,
-                )
-            )
+            group = (content, fingerprint.signal, fingerprint.part, listing.bank)
+            told[group] += 1
+            if told[group] <= MOST:
+                findings[content].append(self._finding(fingerprint, match, listing))
         return findings
+
+    def _finding(self, fingerprint: Fingerprint, match: Match, listing: Listing) -> Finding:
+        return Finding(
+            MATCH,
+            source=fingerprint.signal,
+            version=self._signals[fingerprint.signal].version,
+            signal=fingerprint.signal,
+            bank=listing.bank,
+            owner=listing.owner,
+            tier=listing.tier,
+            category=listing.category or "",
+            entry=match.entry,
+            distance=match.distance,
+            variant=match.variant,
+            part=fingerprint.part,
+        )
 
     def compact(self) -> None:
         """Write new snapshots where many changes have piled up."""
