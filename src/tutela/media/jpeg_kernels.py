@@ -291,11 +291,12 @@ def scan(
                     move = -np.int64(position == 63)
             length = entry & LENGTH
             size = entry >> MAGNITUDE & 15
-            # A difference of n bits below half its range stands for a negative one (T.81, F.12);
-            # n = 0, as in every entry but a wanted DC one, gives 0.
-            raw = np.int64(bits << np.uint64(length - size) >> np.uint64(1) >> np.uint64(63 - size))
-            half = (1 << size) >> 1
-            level += raw + ((raw - half) >> 63 & (1 - (1 << size)))
+            # A difference of n bits that starts with a zero stands for minus its complement
+            # (T.81, F.12); n = 0, as in every entry but a wanted DC one, gives 0.
+            tail = bits << np.uint64(length - size)
+            minus = ~(np.int64(tail) >> 63)
+            raw = (tail ^ np.uint64(minus)) >> np.uint64(1) >> np.uint64(63 - size)
+            level += (np.int64(raw) ^ minus) - minus
             # Written at each step, kept where the entry says so: `wanted` grows once for each
             # luma block of the blocks that are left, so it stays within `out`.
             out[np.uint64(wanted)] = level
