@@ -21,6 +21,7 @@ from pathlib import Path
 from PIL import Image
 
 import pictures
+from pictures import chunk
 from tutela.media import Limits
 from tutela.sandbox import Sandbox
 
@@ -35,10 +36,6 @@ def bomb(make: Bomb) -> Bomb:
 
 
 # PNG
-
-
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def png(width: int, height: int, *chunks: bytes, depth: int = 8, colour: int = 2) -> bytes:
@@ -149,7 +146,10 @@ def apng_of_large_frames() -> bytes:
     data = zeros(side * (3 * side + 1) + (1 << 20))
     body = [first, chunk(b"IDAT", data)]
     for n in range(1, 400):
-        body += [frame(2 * n - 1, side, side), chunk(b"fdAT", struct.pack(">I", 2 * n) + data)]
+        body += [
+            frame(2 * n - 1, side, side),
+            chunk(b"fdAT", struct.pack(">I", 2 * n) + data),
+        ]
     return png(side, side, *body)
 
 

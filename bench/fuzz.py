@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import io
 import mmap
 import os
 import random
@@ -28,10 +27,8 @@ import traceback
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from PIL import Image
 
 import pictures
 from tutela import sandbox, signals
@@ -47,192 +44,6 @@ SHARE = 20_000
 REASONS = list(Reason)
 FORMATS = ("jpeg", "png", "gif", "webp", "avif", "heif", "bmp", "tiff")
 Seeds = dict[str, list[bytes]]
-
-
-def seeds() -> Seeds:
-    """Small files of every format and variant that decoding treats apart."""
-    import pillow_heif
-
-    base = pictures.picture(48, 40)
-    turned = base.rotate(180)
-    alpha = base.copy()
-    alpha.putalpha(Image.linear_gradient("L").resize(base.size))
-    grey = base.convert("L")
-    wide = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
-    real = Image.fromarray(np.asarray(grey).astype(np.float32) / 255)
-    large = pictures.picture(450, 400, cells=4)
-    icc, p3 = pictures.profile(), pictures.profile("p3")
-    frames = {"save_all": True, "append_images": [turned, base, turned], "duration": 40}
-
-    def save(picture: Image.Image, kind: str, **options: Any) -> bytes:
-        buffer = io.BytesIO()
-        if kind == "HEIF":
-            file = pillow_heif.from_pillow(picture)
-            for more in options.pop("append_images", ()):
-                file.add_from_pillow(more)
-            file.save(buffer, **options)
-        else:
-            picture.save(buffer, kind, **options)
-        return buffer.getvalue()
-
-    return {
-        "jpeg": [
-            save(base, "JPEG", quality=85),
-            save(base, "JPEG", quality=85, subsampling=0, exif=pictures.exif(6)),
-            save(base, "JPEG", quality=60, progressive=True),
-            save(base, "JPEG", quality=60, progressive=True, subsampling=1, restart_marker_rows=1),
-            save(base, "JPEG", quality=85, restart_marker_blocks=2, optimize=True),
-            save(base, "JPEG", icc_profile=p3),
-            save(base, "JPEG", icc_profile=icc, exif=pictures.exif(5)),
-            save(grey, "JPEG", quality=85),
-            save(grey, "JPEG", progressive=True),
-            save(base.convert("CMYK"), "JPEG", quality=85),
-            save(base.convert("CMYK"), "JPEG", progressive=True),
-            save(large, "JPEG", quality=30),
-            save(large, "JPEG", quality=30, progressive=True),
-        ],
-        "png": [
-            save(base, "PNG"),
-            save(alpha, "PNG"),
-            save(grey, "PNG", transparency=128),
-            save(base.quantize(16), "PNG"),
-            save(base.quantize(200), "PNG", transparency=3),
-            save(base.convert("1"), "PNG"),
-            save(wide, "PNG"),
-            save(alpha.convert("LA"), "PNG"),
-            save(base, "PNG", icc_profile=p3, exif=pictures.exif(8)),
-            save(base, "PNG", **frames),
-            save(base, "PNG", default_image=True, disposal=2, blend=1, **frames),
-            save(alpha, "PNG", save_all=True, append_images=[alpha.rotate(90)], disposal=1),
-            _interlaced(base),
-            save(large.quantize(4), "PNG"),
-        ],
-        "gif": [
-            save(base, "GIF"),
-            save(base.quantize(4), "GIF", interlace=0),
-            save(base, "GIF", transparency=0),
-            save(base, "GIF", **frames),
-            save(base, "GIF", disposal=2, transparency=1, comment=b"text", **frames),
-            save(base, "GIF", disposal=3, optimize=False, loop=0, **frames),
-            save(grey, "GIF"),
-        ],
-        "webp": [
-            save(base, "WEBP", quality=60),
-            save(base, "WEBP", lossless=True),
-            save(alpha, "WEBP", quality=60),
-            save(alpha, "WEBP", lossless=True),
-            save(base, "WEBP", exif=pictures.exif(3), icc_profile=p3),
-            save(base, "WEBP", **frames),
-            save(alpha, "WEBP", minimize_size=True, **frames),
-        ],
-        "avif": [
-            save(base, "AVIF", quality=50, speed=10),
-            save(alpha, "AVIF", quality=50, speed=10),
-            save(grey, "AVIF", quality=50, speed=10),
-            save(base, "AVIF", speed=10, exif=pictures.exif(6), icc_profile=p3),
-            save(base, "AVIF", speed=10, subsampling="4:4:4", range="limited"),
-            save(base, "AVIF", speed=10, **frames),
-        ],
-        "heif": [
-            save(base, "HEIF", quality=50),
-            save(alpha, "HEIF", quality=50),
-            save(grey, "HEIF", quality=50),
-            save(base, "HEIF", quality=50, exif=pictures.exif(6)[6:], icc_profile=p3),
-            save(base, "HEIF", quality=50, append_images=[turned]),
-            save(wide, "HEIF", quality=50),
-            save(pictures.picture(160, 140), "HEIF", quality=30, tile_size=64),
-        ],
-        "bmp": [
-            save(base, "BMP"),
-            save(grey, "BMP"),
-            save(base.convert("1"), "BMP"),
-            save(base.quantize(16), "BMP"),
-            save(alpha, "BMP"),
-            _run_lengths(),
-        ],
-        "tiff": [
-            save(base, "TIFF"),
-            save(base, "TIFF", compression="tiff_lzw", tiffinfo={317: 2}),
-            save(base, "TIFF", compression="tiff_adobe_deflate"),
-            save(base, "TIFF", compression="jpeg"),
-            save(base.convert("1"), "TIFF", compression="group4"),
-            save(base.convert("1"), "TIFF", compression="group3"),
-            save(base, "TIFF", compression="packbits"),
-            save(base, "TIFF", compression="zstd"),
-            save(base, "TIFF", compression="lzma"),
-            save(wide, "TIFF"),
-            save(wide, "TIFF", compression="tiff_lzw"),
-            save(real, "TIFF"),
-            save(base.convert("CMYK"), "TIFF", icc_profile=icc),
-            save(base.quantize(32), "TIFF"),
-            save(alpha, "TIFF", compression="tiff_lzw"),
-            save(base, "TIFF", exif=_orientation(6)),
-            save(base, "TIFF", save_all=True, append_images=[turned, grey, wide]),
-            save(base, "TIFF", big_tiff=True),
-            _tiled(base, 1),
-            _tiled(base, 8),
-        ],
-    }
-
-
-def _orientation(number: int) -> Image.Exif:
-    exif = Image.Exif()
-    exif[0x0112] = number
-    return exif
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def _interlaced(picture: Image.Image) -> bytes:
-    """An interlaced (Adam7) PNG, which Pillow reads and doesn't write."""
-    pixels = np.asarray(picture)
-    height, width, _ = pixels.shape
-    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2))
-    rows = b""
-    for x, y, across, down in (*passes, (0, 1, 1, 2)):
-        part = pixels[y::down, x::across]
-        rows += b"".join(b"\0" + row.tobytes() for row in part if row.size)
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 1)
-    body = _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(rows)) + _chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body
-
-
-def _run_lengths() -> bytes:
-    """A run-length encoded bitmap."""
-    palette = bytes(value for n in range(256) for value in (n, n, n, 0))
-    rows = b"".join(bytes([48, 6 * row % 256]) + b"\0\0" for row in range(40)) + b"\0\1"
-    head = struct.pack("<2sIHHI", b"BM", 54 + 1024 + len(rows), 0, 0, 54 + 1024)
-    info = struct.pack("<IiiHHIIiiII", 40, 48, 40, 1, 8, 1, len(rows), 0, 0, 256, 0)
-    return head + info + palette + rows
-
-
-def _tiled(picture: Image.Image, compression: int) -> bytes:
-    """A TIFF in tiles of 16 × 16."""
-    grey = np.asarray(picture.convert("L"))
-    height, width = grey.shape
-    padded = np.zeros((-(-height // 16) * 16, -(-width // 16) * 16), np.uint8)
-    padded[:height, :width] = grey
-    tiles = [
-        padded[y : y + 16, x : x + 16].tobytes()
-        for y in range(0, padded.shape[0], 16)
-        for x in range(0, padded.shape[1], 16)
-    ]
-    if compression == 8:
-        tiles = [zlib.compress(tile) for tile in tiles]
-    count = len(tiles)
-    start = 8 + 2 + 12 * 10 + 4
-    offsets, at = [], start + 8 * count
-    for tile in tiles:
-        offsets.append(at)
-        at += len(tile)
-    tags = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8), (259, 3, 1, compression)]
-    tags += [(262, 3, 1, 1), (277, 3, 1, 1), (322, 3, 1, 16), (323, 3, 1, 16)]
-    tags += [(324, 4, count, start), (325, 4, count, start + 4 * count)]
-    body = struct.pack(f"<{count}I{count}I", *offsets, *map(len, tiles))
-    rows = b"".join(struct.pack("<HHII", *tag) for tag in tags)
-    return b"II*\0\x08\0\0\0" + struct.pack("<H", 10) + rows + bytes(4) + body + b"".join(tiles)
 
 
 # Mutations
@@ -318,7 +129,7 @@ def png(data: bytes, rng: random.Random, other: bytes) -> bytes:
         chunks[n] = kind + body
     else:
         chunks = blocks(data, chunks, rng)
-    return data[:8] + b"".join(_chunk(part[:4], part[4:]) for part in chunks)
+    return data[:8] + b"".join(pictures.chunk(part[:4], part[4:]) for part in chunks)
 
 
 def jpeg(data: bytes, rng: random.Random, other: bytes) -> bytes:
@@ -536,7 +347,7 @@ def run(
     inputs: int, seed: int, jobs: int, save: Path, kinds: tuple[str, ...] = FORMATS
 ) -> np.ndarray:
     """Counts by format, of shape (formats, COLUMNS)."""
-    files = {kind: parts for kind, parts in seeds().items() if kind in kinds}
+    files = {kind: parts for kind, parts in pictures.seeds().items() if kind in kinds}
     for kind, parts in files.items():
         for data in parts:
             plain = examine(data, signals.load(["pdq"]), Limits())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import struct
+import zlib
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -81,3 +84,189 @@ def picture(width: int, height: int, seed: int = 1, cells: int = 8) -> Image.Ima
     rng = np.random.default_rng(seed)
     small = rng.integers(0, 256, (cells * 3 // 4 or 1, cells, 3), dtype=np.uint8)
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def seeds() -> dict[str, list[bytes]]:
+    """Small files of every format and variant that decoding treats apart."""
+    import pillow_heif
+
+    base = picture(48, 40)
+    turned = base.rotate(180)
+    alpha = base.copy()
+    alpha.putalpha(Image.linear_gradient("L").resize(base.size))
+    grey = base.convert("L")
+    wide = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    real = Image.fromarray(np.asarray(grey).astype(np.float32) / 255)
+    large = picture(450, 400, cells=4)
+    icc, p3 = profile(), profile("p3")
+    frames = {"save_all": True, "append_images": [turned, base, turned], "duration": 40}
+
+    def save(image: Image.Image, kind: str, **options: Any) -> bytes:
+        buffer = io.BytesIO()
+        if kind == "HEIF":
+            file = pillow_heif.from_pillow(image)
+            for more in options.pop("append_images", ()):
+                file.add_from_pillow(more)
+            file.save(buffer, **options)
+        else:
+            image.save(buffer, kind, **options)
+        return buffer.getvalue()
+
+    return {
+        "jpeg": [
+            save(base, "JPEG", quality=85),
+            save(base, "JPEG", quality=85, subsampling=0, exif=exif(6)),
+            save(base, "JPEG", quality=60, progressive=True),
+            save(base, "JPEG", quality=60, progressive=True, subsampling=1, restart_marker_rows=1),
+            save(base, "JPEG", quality=85, restart_marker_blocks=2, optimize=True),
+            save(base, "JPEG", icc_profile=p3),
+            save(base, "JPEG", icc_profile=icc, exif=exif(5)),
+            save(grey, "JPEG", quality=85),
+            save(grey, "JPEG", progressive=True),
+            save(base.convert("CMYK"), "JPEG", quality=85),
+            save(base.convert("CMYK"), "JPEG", progressive=True),
+            save(large, "JPEG", quality=30),
+            save(large, "JPEG", quality=30, progressive=True),
+        ],
+        "png": [
+            save(base, "PNG"),
+            save(alpha, "PNG"),
+            save(grey, "PNG", transparency=128),
+            save(base.quantize(16), "PNG"),
+            save(base.quantize(200), "PNG", transparency=3),
+            save(base.convert("1"), "PNG"),
+            save(wide, "PNG"),
+            save(alpha.convert("LA"), "PNG"),
+            save(base, "PNG", icc_profile=p3, exif=exif(8)),
+            save(base, "PNG", **frames),
+            save(base, "PNG", default_image=True, disposal=2, blend=1, **frames),
+            save(alpha, "PNG", save_all=True, append_images=[alpha.rotate(90)], disposal=1),
+            interlaced(base),
+            save(large.quantize(4), "PNG"),
+        ],
+        "gif": [
+            save(base, "GIF"),
+            save(base.quantize(4), "GIF", interlace=0),
+            save(base, "GIF", transparency=0),
+            save(base, "GIF", **frames),
+            save(base, "GIF", disposal=2, transparency=1, comment=b"text", **frames),
+            save(base, "GIF", disposal=3, optimize=False, loop=0, **frames),
+            save(grey, "GIF"),
+        ],
+        "webp": [
+            save(base, "WEBP", quality=60),
+            save(base, "WEBP", lossless=True),
+            save(alpha, "WEBP", quality=60),
+            save(alpha, "WEBP", lossless=True),
+            save(base, "WEBP", exif=exif(3), icc_profile=p3),
+            save(base, "WEBP", **frames),
+            save(alpha, "WEBP", minimize_size=True, **frames),
+        ],
+        "avif": [
+            save(base, "AVIF", quality=50, speed=10),
+            save(alpha, "AVIF", quality=50, speed=10),
+            save(grey, "AVIF", quality=50, speed=10),
+            save(base, "AVIF", speed=10, exif=exif(6), icc_profile=p3),
+            save(base, "AVIF", speed=10, subsampling="4:4:4", range="limited"),
+            save(base, "AVIF", speed=10, **frames),
+        ],
+        "heif": [
+            save(base, "HEIF", quality=50),
+            save(alpha, "HEIF", quality=50),
+            save(grey, "HEIF", quality=50),
+            save(base, "HEIF", quality=50, exif=exif(6)[6:], icc_profile=p3),
+            save(base, "HEIF", quality=50, append_images=[turned]),
+            save(wide, "HEIF", quality=50),
+            save(picture(160, 140), "HEIF", quality=30, tile_size=64),
+        ],
+        "bmp": [
+            save(base, "BMP"),
+            save(grey, "BMP"),
+            save(base.convert("1"), "BMP"),
+            save(base.quantize(16), "BMP"),
+            save(alpha, "BMP"),
+            _run_lengths(),
+        ],
+        "tiff": [
+            save(base, "TIFF"),
+            save(base, "TIFF", compression="tiff_lzw", tiffinfo={317: 2}),
+            save(base, "TIFF", compression="tiff_adobe_deflate"),
+            save(base, "TIFF", compression="jpeg"),
+            save(base.convert("1"), "TIFF", compression="group4"),
+            save(base.convert("1"), "TIFF", compression="group3"),
+            save(base, "TIFF", compression="packbits"),
+            save(base, "TIFF", compression="zstd"),
+            save(base, "TIFF", compression="lzma"),
+            save(wide, "TIFF"),
+            save(wide, "TIFF", compression="tiff_lzw"),
+            save(real, "TIFF"),
+            save(base.convert("CMYK"), "TIFF", icc_profile=icc),
+            save(base.quantize(32), "TIFF"),
+            save(alpha, "TIFF", compression="tiff_lzw"),
+            save(base, "TIFF", exif=_orientation(6)),
+            save(base, "TIFF", save_all=True, append_images=[turned, grey, wide]),
+            save(base, "TIFF", big_tiff=True),
+            tiled(base, 1),
+            tiled(base, 8),
+        ],
+    }
+
+
+def _orientation(number: int) -> Image.Exif:
+    block = Image.Exif()
+    block[0x0112] = number
+    return block
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def interlaced(image: Image.Image) -> bytes:
+    """An interlaced (Adam7) PNG, which Pillow reads and doesn't write."""
+    pixels = np.asarray(image)
+    height, width, _ = pixels.shape
+    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2))
+    rows = b""
+    for x, y, across, down in (*passes, (0, 1, 1, 2)):
+        part = pixels[y::down, x::across]
+        rows += b"".join(b"\0" + row.tobytes() for row in part if row.size)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 1)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def _run_lengths() -> bytes:
+    """A run-length encoded bitmap."""
+    palette = bytes(value for n in range(256) for value in (n, n, n, 0))
+    rows = b"".join(bytes([48, 6 * row % 256]) + b"\0\0" for row in range(40)) + b"\0\1"
+    head = struct.pack("<2sIHHI", b"BM", 54 + 1024 + len(rows), 0, 0, 54 + 1024)
+    info = struct.pack("<IiiHHIIiiII", 40, 48, 40, 1, 8, 1, len(rows), 0, 0, 256, 0)
+    return head + info + palette + rows
+
+
+def tiled(image: Image.Image, compression: int) -> bytes:
+    """A TIFF in tiles of 16 × 16."""
+    grey = np.asarray(image.convert("L"))
+    height, width = grey.shape
+    padded = np.zeros((-(-height // 16) * 16, -(-width // 16) * 16), np.uint8)
+    padded[:height, :width] = grey
+    tiles = [
+        padded[y : y + 16, x : x + 16].tobytes()
+        for y in range(0, padded.shape[0], 16)
+        for x in range(0, padded.shape[1], 16)
+    ]
+    if compression == 8:
+        tiles = [zlib.compress(tile) for tile in tiles]
+    count = len(tiles)
+    start = 8 + 2 + 12 * 10 + 4
+    offsets, at = [], start + 8 * count
+    for tile in tiles:
+        offsets.append(at)
+        at += len(tile)
+    tags = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8), (259, 3, 1, compression)]
+    tags += [(262, 3, 1, 1), (277, 3, 1, 1), (322, 3, 1, 16), (323, 3, 1, 16)]
+    tags += [(324, 4, count, start), (325, 4, count, start + 4 * count)]
+    body = struct.pack(f"<{count}I{count}I", *offsets, *map(len, tiles))
+    rows = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", 10) + rows + bytes(4) + body + b"".join(tiles)

@@ -161,16 +161,12 @@ def test_floats_are_stretched() -> None:
 
 
 def test_interlaced_png() -> None:
-    import fuzz
-
-    assert error(only(fuzz._interlaced(PICTURE)), PICTURE) == 0
+    assert error(only(pictures.interlaced(PICTURE)), PICTURE) == 0
 
 
 def test_tiles() -> None:
-    import fuzz
-
     for compression in (1, 8):
-        assert error(only(fuzz._tiled(PICTURE, compression)), GREY) == 0
+        assert error(only(pictures.tiled(PICTURE, compression)), GREY) == 0
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "AVIF", "HEIF", "TIFF"])

@@ -9,6 +9,7 @@ import pytest
 
 import bombs
 import fuzz
+import pictures
 from tutela import signals
 from tutela.errors import Reason, Rejected
 from tutela.examine import examine
@@ -28,12 +29,12 @@ def test_the_corpus_is_small() -> None:
 
 
 def test_every_seed_of_the_fuzzer_decodes() -> None:
-    for kind, files in fuzz.seeds().items():
+    for kind, files in pictures.seeds().items():
         assert {decode(data).format for data in files} == {kind}
 
 
 def test_damaged_files_give_rejections_alone() -> None:
-    files = fuzz.seeds()
+    files = pictures.seeds()
     chosen = signals.load(["pdq"])
     decoded = dict.fromkeys(fuzz.FORMATS, 0)
     rejected = dict.fromkeys(fuzz.FORMATS, 0)
