@@ -239,6 +239,7 @@ def scan(
     at: Any
     count: Any
     left: Any
+    level: Any
     state: Any
     position: Any
     base: Any
