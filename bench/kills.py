@@ -43,7 +43,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from running import Database, Server, own_database
+from running import Database, Server, cluster, own_database
 from tutela.errors import IndexDamaged
 from tutela.index.snapshot import Snapshot
 
@@ -570,14 +570,6 @@ def trial(
         return Trial(server, seed, kills, entries).run()
 
 
-def _cluster() -> contextlib.AbstractContextManager[str]:
-    """A fresh PostgreSQL server, as the tests start it."""
-    sys.path.append(str(Path(__file__).parents[1] / "tests"))
-    from postgres import cluster
-
-    return cluster()
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--kills", type=int, default=300)
@@ -591,7 +583,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with contextlib.ExitStack() as stack:
         database = given.database
         if database == "postgresql":
-            database = given.postgres_url or stack.enter_context(_cluster())
+            database = given.postgres_url or stack.enter_context(cluster())
         result = trial(
             database, kills=given.kills, seed=given.seed, control=given.control, keep=given.keep
         )

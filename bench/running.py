@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -147,32 +147,46 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self._sqlite = url.startswith("sqlite")
 
     def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """The rows of a query, on a connection of its own."""
         with self._connected() as connection:
-            if not self._url.startswith("sqlite"):
+            if not self._sqlite:
                 query = query.replace("?", "%s")
             return connection.execute(query, parameters).fetchall()  # type: ignore[no-any-return]
 
-    def many(self, query: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Run a statement for each row, in one transaction."""
+    def run(self, statement: str, *parameters: Any) -> None:
+        """Run a statement and commit it."""
         with self._connected() as connection:
-            if not self._url.startswith("sqlite"):
-                query = query.replace("?", "%s")
-            connection.cursor().executemany(query, rows)
+            if not self._sqlite:
+                statement = statement.replace("?", "%s")
+            connection.execute(statement, parameters)
+            connection.commit()
+
+    def load(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Insert many rows as fast as the database can, in one transaction."""
+        names = ", ".join(columns)
+        with self._connected() as connection:
+            if self._sqlite:
+                marks = ", ".join("?" * len(columns))
+                connection.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", rows)
+            else:
+                with connection.cursor().copy(f"COPY {table} ({names}) FROM STDIN") as copy:
+                    for row in rows:
+                        copy.write_row(row)
             connection.commit()
 
     def check(self) -> None:
         """SQLite looks through its own file; PostgreSQL has no such check in its core."""
-        if self._url.startswith("sqlite"):
+        if self._sqlite:
             found = self.rows("PRAGMA integrity_check")
             if found != [("ok",)]:
                 raise AssertionError(f"the database file is damaged: {found[:3]}")
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[Any]:
-        if self._url.startswith("sqlite"):
+        if self._sqlite:
             connection: Any = sqlite3.connect(self._url.removeprefix("sqlite:///"), timeout=60)
         else:
             import psycopg
@@ -203,3 +217,11 @@ def own_database(url: str) -> Iterator[str]:
             yield server.set(database=name).render_as_string(hide_password=False)
         finally:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def cluster() -> contextlib.AbstractContextManager[str]:
+    """A fresh PostgreSQL server, as the tests start it."""
+    sys.path.append(str(Path(__file__).parents[1] / "tests"))
+    import postgres
+
+    return postgres.cluster()
