@@ -206,6 +206,9 @@ def _check(
     cost = pixels * _COST[kind][animated]
     if image is not None and image.mode in ("1", "L", "P") and kind in ("png", "bmp", "tiff"):
         cost //= 4
+    elif image is not None and image.mode == "RGB" and kind in ("avif", "heif"):
+        # The alpha plane is a picture of its own.
+        cost = cost * 3 // 4
     _check_memory(kind, width, height, cost, limits)
 
 
