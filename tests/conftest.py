@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from PIL import Image
-from postgres import cluster
 from sqlalchemy import create_engine, text
 
+from postgres import cluster
 from tutela.screening import Screener
 from tutela.settings import load
 from tutela.store import Store
 
 settings.register_profile("tutela", derandomize=True, deadline=None)
 settings.load_profile("tutela")
-
-PHOTOS = Path(__file__).parents[1] / "src/tutela/cli/data/photos"
-
-
-def photo(name: str) -> Image.Image:
-    """One of the demonstration's photographs: coffee, cat, coins, galaxies or rocket."""
-    with Image.open(PHOTOS / f"{name}.jpg") as picture:
-        return picture.convert("RGB")
-
-
-def encoded(picture: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
-    """The picture as a file's bytes."""
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
-    return buffer.getvalue()
-
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:

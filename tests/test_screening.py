@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 import tutela
-from conftest import encoded, photo
+from support import encoded, photo
 from tutela.banks.bank import bankable
 from tutela.content import Content, Context
 from tutela.detectors import trigger

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from conftest import PHOTOS, encoded, photo
+from support import PHOTOS, encoded, photo
 from tutela.cli.app import app
 
 Run = Callable[..., Any]

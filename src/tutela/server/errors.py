@@ -58,6 +58,9 @@ def answer(error: Exception) -> Response:
     if isinstance(error, errors.TutelaError):
         status, kind = next(STATUS[base] for base in type(error).__mro__ if base in STATUS)
         if status < 500:
+            # What a refusal tells the operator and not the requester.
+            if notes := getattr(error, "__notes__", None):
+                log.info("refused", id=number, error=type(error).__name__, notes=notes)
             return shaped(status, kind, str(error), number)
         log.error("failed", id=number, error=type(error).__name__, message=str(error))
         if status == 503:

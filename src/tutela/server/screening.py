@@ -306,11 +306,14 @@ async def _uploads(request: Request, *, most: int) -> list[Item]:
     except (MultiPartException, KeyError) as error:
         reason = getattr(error, "message", "no boundary")
         raise Refused(400, "bad-request", f"The multipart body can't be read: {reason}") from None
-    given = form.get("context")
-    context = Context()
-    if isinstance(given, str):
-        context = _parsed(ContextIn, given.encode()).context()
-    files = [part for part in form.getlist("file") if isinstance(part, UploadFile)]
-    if not files or len(form) != len(files) + ("context" in form):
-        raise Refused(422, "invalid-request", "Send `file` parts, and at most one `context`.")
-    return [Item(Content(data=await file.read(), context=context)) for file in files]
+    try:
+        given = form.get("context")
+        context = Context()
+        if isinstance(given, str):
+            context = _parsed(ContextIn, given.encode()).context()
+        files = [part for part in form.getlist("file") if isinstance(part, UploadFile)]
+        if not files or len(form.multi_items()) != len(files) + ("context" in form):
+            raise Refused(422, "invalid-request", "Send `file` parts, and at most one `context`.")
+        return [Item(Content(data=await file.read(), context=context)) for file in files]
+    finally:
+        await form.close()

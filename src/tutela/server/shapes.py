@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from tutela.banks import Tier
 from tutela.content import Context
@@ -13,6 +21,17 @@ from tutela.content import Context
 Short = Annotated[str, StringConstraints(max_length=200)]
 Text = Annotated[str, StringConstraints(max_length=2_000)]
 MAX_BATCH = 100
+
+
+def _decoded(text: object) -> bytes:
+    # pydantic's own type skips characters that are no base64: a typing error would pass.
+    try:
+        return base64.b64decode(str(text), validate=True)
+    except ValueError:
+        raise ValueError("not base64") from None
+
+
+Base64 = Annotated[bytes, BeforeValidator(_decoded, json_schema_input_type=str)]
 
 
 class Shape(BaseModel):
@@ -37,7 +56,7 @@ class ContextIn(Shape):
 class ScreenIn(Shape):
     """Content to screen. Exactly one of `data`, `signals`, `url` and `text` is given."""
 
-    data: Base64Bytes | None = Field(default=None, description="The file, in base64.", repr=False)
+    data: Base64 | None = Field(default=None, description="The file, in base64.", repr=False)
     signals: dict[str, str] | None = Field(
         default=None,
         description="Fingerprints, when the file itself is elsewhere.",
