@@ -128,7 +128,7 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def faulty(plugin: Path) -> Iterator[Sandbox]:
     """A sandbox of one worker with that plug-in: each fault leaves its successor to the next."""
-    with Sandbox(Limits(max_seconds=0.5), workers=1, signal_names=["sha256", "faulty"]) as box:
+    with Sandbox(Limits(max_seconds=1.0), workers=1, signal_names=["sha256", "faulty"]) as box:
         yield box
 
 

@@ -23,6 +23,8 @@ from tutela.examine import Examination
 from tutela.media import Limits, image
 from tutela.sandbox import ANSWER, PATH, REQUEST, TIRED
 
+FAILED = 70
+"""Exit status of a worker in which a signal or detector raised."""
 GENTLE = 0.75
 """Share of the time after which decoding stops itself between two frames."""
 
@@ -55,14 +57,15 @@ def main() -> None:
         if len(payload) < length:
             break
         _alarm(overrun)
-        if kind == PATH:
-            try:
+        try:
+            if kind == PATH:
                 payload = examining.read(os.fsdecode(payload), limits)
-                done = examining.examine(payload, chosen, gentle)
-            except Rejected as error:
-                done = Examination(rejected=error)
-        else:
             done = examining.examine(payload, chosen, gentle)
+        except Rejected as error:
+            done = Examination(rejected=error)
+        except BaseException:
+            # A plug-in failed: this is a crash, and the parent learns of it at once.
+            os._exit(FAILED)
         _alarm(0)
         answer = encode(number, done)
         del payload, done
