@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
@@ -165,11 +166,19 @@ class Sandbox:
 
     def warm(self) -> None:
         """Start every worker that isn't running. Raises `ConfigurationError`."""
-        held = [self._free.get() for _ in range(self.workers)]
-        try:
-            for position, worker in enumerate(held):
+
+        def start(_: int) -> None:
+            worker = self._free.get()
+            try:
                 if worker is None and not self._closed:
-                    held[position] = _Worker(self.limits, self.signals, self._watch)
+                    worker = _Worker(self.limits, self.signals, self._watch)
+            finally:
+                held.append(worker)
+
+        held: list[_Worker | None] = []
+        try:
+            with ThreadPoolExecutor(self.workers) as pool:
+                list(pool.map(start, range(self.workers)))
         finally:
             for worker in held:
                 self._free.put(worker)

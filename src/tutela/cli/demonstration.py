@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from tutela import bulk
 from tutela.banks.bank import bankable
-from tutela.cli.output import console
+from tutela.cli.output import console, patience
 from tutela.content import Content
 from tutela.detectors import trigger
 from tutela.errors import TutelaError
@@ -39,8 +39,9 @@ def run(out: Path, folder: Path | None, *, workers: int | None, quiet: bool) -> 
     say = (lambda _: None) if quiet else _say
     say("Making the uploads from five photographs …")
     expected = dict(_uploads(out / "uploads"))
-    say("Starting the workers; the first run on a machine compiles the kernels (about 15 s) …")
     with Screener(load(out / "data", workers=workers)) as screener:
+        with patience():
+            screener.warm()
         _fill_banks(screener)
         contents = [Content(path=path, name=path.name) for path in expected]
         found = {verdict.name: verdict for verdict in screener.screen_many(contents)}

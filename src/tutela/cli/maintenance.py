@@ -37,7 +37,7 @@ def serve(
 @guarded
 def index_status(context: typer.Context, as_json: Json = False) -> None:
     """Show how large and how fresh the index is."""
-    with options(context).screener() as screener:
+    with options(context).screener(most=1) as screener:
         screener.matcher.refresh()
         for name, status in screener.matcher.status().items():
             if as_json:
@@ -49,7 +49,7 @@ def index_status(context: typer.Context, as_json: Json = False) -> None:
 @guarded
 def index_compact(context: typer.Context, as_json: Json = False) -> None:
     """Write the changes since the last snapshot into a new one, now."""
-    with options(context).screener() as screener:
+    with options(context).screener(most=1) as screener:
         screener.matcher.refresh()
         for index in screener.matcher.indexes.values():
             index.compact()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
@@ -25,6 +27,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 FAILED, HELD, BLOCKED = 1, 3, 4
+PATIENCE = 3.0
+"""Seconds of getting ready after which the wait is explained."""
 STYLES = {"allow": "green", "hold": "yellow", "block": "bold red"}
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
@@ -44,10 +48,21 @@ class Options:
 
         return load(self.data, database=self.database, policy=self.policy, workers=self.workers)
 
-    def screener(self) -> Screener:
+    def screener(self, *, most: int | None = None) -> Screener:
+        """A screener that is ready, with at most so many workers."""
         from tutela.screening import Screener
 
-        return Screener(self.settings())
+        settings = self.settings()
+        if most is not None:
+            settings = settings.model_copy(update={"workers": min(settings.workers, max(1, most))})
+        screener = Screener(settings)
+        try:
+            with patience():
+                screener.warm()
+        except BaseException:
+            screener.close()
+            raise
+        return screener
 
     def store(self, *, upgrade: bool = False) -> Store:
         from tutela.store import Store
@@ -55,6 +70,19 @@ class Options:
         settings = self.settings()
         settings.data.mkdir(parents=True, exist_ok=True)
         return Store(settings.database_url, upgrade=upgrade)
+
+
+@contextlib.contextmanager
+def patience() -> Iterator[None]:
+    """Says what the wait is for when kernels have to be compiled first."""
+    text = "Compiling the kernels; this happens once on a machine and takes some seconds …"
+    timer = threading.Timer(PATIENCE, typer.echo, (text,), {"err": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def options(context: typer.Context) -> Options:

@@ -91,7 +91,7 @@ def explain(
                 fg="yellow",
             )
     elif Path(what).is_file():
-        with chosen.screener() as screener:
+        with chosen.screener(most=1) as screener:
             explanation = screener.explain(Path(what))
     else:
         raise TutelaError(f"{what} is neither a recorded verdict nor a file")

@@ -57,7 +57,7 @@ def screen(
     given = _context(surface, jurisdiction)
     contents = [Content(path=path, context=given, name=str(path)) for path in files]
     actions = []
-    with options(context).screener() as screener:
+    with options(context).screener(most=len(files)) as screener:
         # One at a time, in the order given: what a script reads lines up with what it asked.
         verdicts = (
             screener.screen_many(contents) if len(files) > 1 else map(screener.screen, contents)

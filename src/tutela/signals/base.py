@@ -95,7 +95,7 @@ class SignalType(Protocol):
         """
 
     def judge(self, variants: Sequence[str], hits: Sequence[Hit]) -> Sequence[Match]:
-        """The entries that match, at most one `Match` an entry; `hits[i].query` indexes variants."""
+        """The entries that match, one `Match` each; `hits[i].query` indexes `variants`."""
 
 
 def nearest(variants: Sequence[str], hits: Sequence[Hit]) -> list[Match]:

@@ -115,7 +115,7 @@ class Store:
 
     @cached_property
     def identity(self) -> str:
-        """A random name that this database got when it was made; what is derived from it bears it."""
+        """A random name that this database got when it was made; what derives from it bears it."""
         with self.read() as connection:
             value = connection.execute(
                 select(tables.counters.c.value).where(tables.counters.c.name == "identity")
