@@ -149,7 +149,8 @@ def test_the_shorter_side_keeps_the_detail_asked_for(detail: int, progressive: b
     assert min(luma.shape) >= min(detail, 299)
     eighths = round(8 * luma.shape[0] / 299)
     assert luma.shape == (-(-299 * eighths // 8), -(-401 * eighths // 8))
-    assert eighths == 1 or min(299, 401) * eighths / 16 < detail
+    # Half of it would not have done; at half scale a third more is kept.
+    assert eighths == 1 or 299 * eighths / 16 < (detail * 4 / 3 if eighths == 8 else detail)
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -92,9 +92,10 @@ def samples_down(luma: NDArray[np.uint8], first: Firsts, weights: Floats, out: F
         row = out[sample]
         for tap in range(weights.shape[1]):
             weight = weights[sample, tap]
-            line = luma[first[sample] + tap]
-            for x in range(row.size):
-                row[x] += weight * np.float32(line[x])
+            if weight != 0:
+                line = luma[first[sample] + tap]
+                for x in range(row.size):
+                    row[x] += weight * np.float32(line[x])
 
 
 @njit(nogil=True, cache=True)
