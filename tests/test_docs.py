@@ -224,6 +224,14 @@ def test_every_page_is_in_the_index_and_the_version_in_the_changelog() -> None:
     assert f"## {tutela.__version__}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
 
 
+def test_every_benchmark_that_is_named_exists() -> None:
+    named = {
+        found for page in PAGES for found in re.findall(r"bench/\w+\.py", page.read_text("utf-8"))
+    }
+    assert named
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
 # Links lead somewhere, and nothing of a machine is named.
 
 
