@@ -464,6 +464,61 @@ for line in sys.stdin:
 """
 
 
+def test_every_field_that_the_command_prints(shell: Shell) -> None:
+    fields_of = {
+        command: re.findall(r"`(\w+)`", row[1])
+        for row in rows_of("cli.md")
+        for command in re.findall(r"`((?:bank|policy|key|index|db) \w+|doctor)`", row[0])
+    }
+    Path("list.csv").write_text("signal,value\nsha1," + "1" * 40)
+    Path("wrong.toml").write_text("[policy]\n")
+    Path("other.toml").write_text(
+        """
+        [policy]
+        name = "other"
+        default = "hold"
+        [[rule]]
+        id = "never"
+        when = "false"
+        action = "hold"
+        """
+    )
+
+    def keys(line: str, code: int = 0) -> list[str]:
+        printed = CliRunner().invoke(cli, [*line.split(), "--json"])
+        assert printed.exit_code == code, (line, printed.stdout, printed.stderr)
+        return list(json.loads(printed.stdout.splitlines()[-1]))
+
+    CliRunner().invoke(cli, ["screen", "other.jpg"])
+    for words in (
+        "bank create b --tier reviewed",
+        "bank list",
+        "bank add b photo.jpg",
+        "bank show b",
+        "bank remove b 1",
+        "bank import b list.csv",
+        "bank imports",
+        "bank rollback 1",
+        "policy explain photo.jpg",
+        "key create k",
+        "key list",
+        "key revoke k",
+        "doctor",
+        "db upgrade",
+        "bank delete b --yes",
+    ):
+        command = " ".join(words.split()[: 1 + (words.split()[0] != "doctor")])
+        assert keys(words) == fields_of[command], command
+    assert keys("policy check wrong.toml", 1) == fields_of["policy check"]
+    assert keys("policy replay other.toml") == fields_of["policy replay"][3:]
+    assert keys("bank create c --tier benign") == keys("bank edit c --tier reported")
+    assert keys("index status")[0] == "signal"
+    documented = {
+        name for row in rows_of("operating.md") for name in re.findall(r"`(\w+)`", row[0])
+    }
+    assert set(keys("index status")[1:]) <= documented
+
+
 def test_plug_ins(tmp_path: Path) -> None:
     """The plug-ins of the page, as an installation would leave them, found and used."""
     packages = tmp_path / "packages"
