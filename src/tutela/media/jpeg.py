@@ -21,10 +21,11 @@ def luma(data: bytes, *, detail: int) -> NDArray[np.uint8] | None:
     """The luma plane of a JPEG, uint8 (height, width), as stored: EXIF orientation not applied.
 
     Reduced by 1/2, 1/4 or 1/8 (each side rounded up) as far as its shorter side stays at
-    least `detail` pixels, at 1/2 a third more. None where libjpeg can't give the luma plane as it is (CMYK, YCCK, RGB,
-    12 bits, …): decode such a file in full. Raises `Rejected` with `TRUNCATED` when the data
-    end before the picture does and `CORRUPT` for anything else that libjpeg warns of, save
-    stray bytes between the last block and the end marker. The caller bounds the pixels.
+    least `detail` pixels, at 1/2 a third more. None where libjpeg can't give the luma plane as it
+    is (CMYK, YCCK, RGB, 12 bits, …): decode such a file in full. Raises `Rejected` with
+    `TRUNCATED` when the data end before the picture does and `CORRUPT` for anything else that
+    libjpeg warns of, save stray bytes between the last block and the end marker. The caller
+    bounds the pixels.
     """
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)
