@@ -21,8 +21,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from machine import describe
 
+from machine import describe
 from tutela import bulk
 from tutela.banks.bank import NewEntry
 from tutela.screening import Screener

@@ -18,6 +18,7 @@ from tutela.store import Store
 settings.register_profile("tutela", derandomize=True, deadline=None)
 settings.load_profile("tutela")
 
+
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A real server, without a database name."""
