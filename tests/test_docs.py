@@ -289,14 +289,13 @@ class Shell:
 
     def run(self, line: str) -> None:
         command, _, comment = line.partition("    # ")
-        wanted = re.match(r"exits (\d)", comment)
         for part in command.split(" && "):
             assigned = re.fullmatch(r"(\w+)=\$\((.*)\)", part)
-            printed = self._run(assigned[2] if assigned else part, int(wanted[1]) if wanted else 0)
+            printed = self._run(assigned[2] if assigned else part, comment)
             if assigned:
                 self.variables[assigned[1]] = printed.strip()
 
-    def _run(self, command: str, wanted: int) -> str:
+    def _run(self, command: str, comment: str) -> str:
         words = shlex.split(command)
         variables = {}
         while re.match(r"[A-Z_]+=", words[0]):
@@ -304,7 +303,9 @@ class Shell:
             variables[name] = value
         program, *words = words
         if program == "curl":
-            self._curl(words)
+            answer = self._curl(words)
+            assert comment in ("", "blocked")
+            assert not comment or answer["verdict"]["action"] == "block"
             return ""
         if program == "echo":
             return ""
@@ -318,12 +319,18 @@ class Shell:
             known["tutela serve"].make_context("serve", words[1:])
             return ""
         done = CliRunner().invoke(cli, words, env=variables)
-        assert done.exit_code == wanted, (command, done.stdout, done.stderr, done.exception)
+        wanted = re.match(r"exits (\d)", comment)
+        assert done.exit_code == (int(wanted[1]) if wanted else 0), (
+            command,
+            done.stdout,
+            done.stderr,
+            done.exception,
+        )
         if into is not None:
             Path(into).write_text(done.stdout, "utf-8")
         return done.stdout
 
-    def _curl(self, words: list[str]) -> None:
+    def _curl(self, words: list[str]) -> Any:
         headers: dict[str, str] = {}
         files: list[tuple[str, Any]] = []
         body: bytes | None = None
@@ -353,7 +360,7 @@ class Shell:
             method, url, headers=headers, content=body, files=files or None, timeout=60
         )
         assert answer.status_code in (200, 201), (words, answer.text)
-        assert answer.json()
+        return answer.json()
 
 
 class Lent:
