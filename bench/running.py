@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-COMMAND = (sys.executable, "-c", "from tutela.cli import main; main()")
+COMMAND = (sys.executable, "-m", "tutela")
 """The `tutela` command of this interpreter."""
 
 
@@ -43,7 +43,7 @@ class Server:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
-        self._command = (*command, "--data", str(self.data), "--database", url, *options)
+        self.command = (*command, "--data", str(self.data), "--database", url, *options)
         self._serve = ("serve", "--port", str(self.port), *serve)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -57,7 +57,7 @@ class Server:
         """The secret of a new key with these scopes."""
         scopes = tuple(f"--scope={scope}" for scope in scopes)
         made = subprocess.run(
-            [*self._command, "key", "create", name, "--json", "--per-minute=100000000", *scopes],
+            [*self.command, "key", "create", name, "--json", "--per-minute=100000000", *scopes],
             check=True, capture_output=True,
         )  # fmt: skip
         secret: str = json.loads(made.stdout)["secret"]
@@ -65,13 +65,13 @@ class Server:
 
     def start(self) -> None:
         """Start it; returns when it is ready. Raises `RuntimeError` if it does not get so far."""
-        command = [*self._command, *self._serve]
+        command = [*self.command, *self._serve]
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
             start_new_session=True,
         )  # fmt: skip
         deadline = time.monotonic() + 120
-        while not self._ready():
+        while not self.ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the server does not start; see {self.log.name}")
             time.sleep(0.02)
@@ -90,10 +90,15 @@ class Server:
                     os.kill(pid, signal.SIGKILL)
         self._process.wait()
         deadline = time.monotonic() + 30
-        while left := [pid for pid in family if _running(pid)]:
+        while left := [pid for pid in family if is_running(pid)]:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"processes outlive their server: {left}")
             time.sleep(0.01)
+
+    def wait(self, seconds: float) -> int:
+        """Wait for its end; returns its exit status."""
+        assert self._process is not None
+        return self._process.wait(seconds)
 
     def stop(self) -> None:
         """End it in the orderly way."""
@@ -105,7 +110,8 @@ class Server:
                 self.kill(alone=False)
         self.log.close()
 
-    def _ready(self) -> bool:
+    def ready(self) -> bool:
+        """Whether it can screen."""
         try:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
             with contextlib.closing(connection):
@@ -135,7 +141,8 @@ def _stat(pid: int) -> tuple[str, int]:
     return state, int(parent)
 
 
-def _running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """Whether a process is there, and more than an entry that nobody collected."""
     try:
         return _stat(pid)[0] != "Z"
     except OSError:
