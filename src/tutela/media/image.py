@@ -174,6 +174,9 @@ def _jpeg(data: bytes, declared: Survey, limits: Limits, detail: int) -> Media:
 def _factor(width: int, height: int, detail: int, orientation: int) -> int:
     """8, 4, 2 or 1: how far a picture is reduced, its shorter side staying at `detail` or above.
 
+    At 1/2 a third more is kept: filters a few pixels wide see too little of cells of two
+    (docs/design/pdq.md).
+
     These are the reductions that JPEG knows, so that signals meet the same ones from every
     format. The last cell of a row may reach beyond the edge; a side that is yet to be reversed
     has to divide, or that cell would come first and move all the others.
@@ -181,7 +184,8 @@ def _factor(width: int, height: int, detail: int, orientation: int) -> int:
     across = width if orientation in (2, 3, 7, 8) else 0
     down = height if orientation in (3, 4, 6, 7) else 0
     for factor in (8, 4, 2):
-        if 0 < detail <= -(-min(width, height) // factor) and not (across | down) % factor:
+        needed = detail * 4 // 3 if factor == 2 else detail
+        if 0 < needed <= -(-min(width, height) // factor) and not (across | down) % factor:
             return factor
     return 1
 

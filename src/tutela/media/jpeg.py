@@ -21,7 +21,7 @@ def luma(data: bytes, *, detail: int) -> NDArray[np.uint8] | None:
     """The luma plane of a JPEG, uint8 (height, width), as stored: EXIF orientation not applied.
 
     Reduced by 1/2, 1/4 or 1/8 (each side rounded up) as far as its shorter side stays at
-    least `detail` pixels, at 1/2 a third more. None where libjpeg can't give the luma plane as it
+    least `detail` pixels. None where libjpeg can't give the luma plane as it
     is (CMYK, YCCK, RGB, 12 bits, …): decode such a file in full. Raises `Rejected` with
     `TRUNCATED` when the data end before the picture does and `CORRUPT` for anything else that
     libjpeg warns of, save stray bytes between the last block and the end marker. The caller
@@ -35,7 +35,7 @@ def luma(data: bytes, *, detail: int) -> NDArray[np.uint8] | None:
     if space not in ("YCbCr", "Gray"):
         return None
     shorter = min(height, width)
-    eighths = next((n for n in (1, 2, 4) if _part(shorter, n) >= _needed(detail, n)), 8)
+    eighths = next((n for n in (1, 2, 4) if _part(shorter, n) >= detail), 8)
     if eighths == 1 and (scanned := jpeg_scan.means(data)) is not None:
         return scanned
     rows, columns = _part(height, eighths), _part(width, eighths)
@@ -53,15 +53,6 @@ def luma(data: bytes, *, detail: int) -> NDArray[np.uint8] | None:
             return decode(strict=False)
         _refuse(error)
         return None
-
-
-def _needed(detail: int, eighths: int) -> int:
-    """The least shorter side at a scale.
-
-    The box filters of a picture that small are 3 or 4 pixels wide, too few for cells of two: full
-    scale, which takes a quarter longer there, brings the hash from 10 bits of the reference to 4.
-    """
-    return detail * 4 // 3 if eighths == 4 else detail
 
 
 def _part(length: int, eighths: int) -> int:
