@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -96,6 +97,41 @@ def test_it_answers_what_was_begun_and_leaves_nothing(served: Served) -> None:
     rows = running.Database(server.url).rows("SELECT id FROM verdicts")
     assert rows == [(verdict["id"],)]
     assert gone(family)
+
+
+def test_the_disk_has_a_verdict_before_the_client(served: Served, tmp_path: Path) -> None:
+    """Seen from the system: what is written, what is synced, what is answered, in this order."""
+    tracer, trace = shutil.which("strace"), tmp_path / "trace"
+    if tracer is None:
+        pytest.skip("needs strace")
+    server, secret = served()
+    assert screen(server, secret)[0] == 200
+    calls = "trace=pwrite64,fdatasync,fsync,write,writev,sendto,sendmsg"
+    watched = subprocess.Popen(
+        [tracer, "-f", "-y", "-e", calls, "-o", trace, "-p", str(server.pid)],
+        stderr=subprocess.DEVNULL,
+    )
+    waits(lambda: watched.poll() is not None or traced(server.pid))
+    if watched.poll() is not None:
+        pytest.skip("this system does not let processes be traced")
+    assert screen(server, secret, 2)[0] == 200
+    watched.terminate()
+    watched.wait(60)
+    lines = trace.read_text().splitlines()
+    order = [
+        next(at for at, line in enumerate(lines) if all(part in line for part in parts))
+        for parts in (("pwrite64", "tutela.db-wal"), ("sync", "tutela.db-wal"), ("HTTP/1.1 200",))
+    ]
+    assert order == sorted(order)
+    synced = max(at for at, line in enumerate(lines[: order[2]]) if "sync(" in line)
+    assert not [line for line in lines[synced : order[2]] if "pwrite64" in line]
+
+
+def traced(process: int) -> bool:
+    return all(
+        "TracerPid:\t0\n" not in status.read_text()
+        for status in Path(f"/proc/{process}/task").glob("*/status")
+    )
 
 
 def test_several_processes_leave_with_the_one_that_started_them(served: Served) -> None:
