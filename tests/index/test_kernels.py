@@ -101,22 +101,23 @@ def test_allotted_radii_satisfy_the_pigeonhole_principle(
     rng = np.random.default_rng(seed)
     keys = rng.integers(1, 20, chunks)
     sizes = rng.integers(0, 1000, (chunks, 2))
-    radii = np.empty(chunks, np.int64)
-    if kernels.allot(sizes, keys, 10_000_000, radius, radii):
+    planned, radii = rng.integers(-1, 4, chunks), np.empty(chunks, np.int64)
+    planned = np.minimum(planned, keys)
+    if kernels.allot(sizes, keys, 10_000_000, radius, planned, radii):
         assert sum(radii + 1) == radius + 1
         assert all(-1 <= t <= min(MAX_FLIPS, key) for t, key in zip(radii, keys, strict=True))
 
 
 def test_heavy_buckets_are_given_smaller_radii() -> None:
-    keys, radii = np.full(16, 16), np.empty(16, np.int64)
+    keys, planned, radii = np.full(16, 16), np.ones(16, np.int64), np.empty(16, np.int64)
     sizes = np.tile(np.array([150, 2400]), (16, 1))
-    assert kernels.allot(sizes, keys, 10_000_000, 31, radii)
+    assert kernels.allot(sizes, keys, 10_000_000, 31, planned, radii)
     assert radii.tolist() == [1] * 16
     sizes[3] = 500_000, 1_000_000
-    assert kernels.allot(sizes, keys, 10_000_000, 31, radii)
+    assert kernels.allot(sizes, keys, 10_000_000, 31, planned, radii)
     assert radii[3] == -1
     sizes[:] = 3_000_000
-    assert not kernels.allot(sizes, keys, 10_000_000, 31, radii)  # a scan it is
+    assert not kernels.allot(sizes, keys, 10_000_000, 31, planned, radii)  # a scan it is
 
 
 @pytest.mark.parametrize("key", [1, 3, 8, 12])

@@ -42,10 +42,15 @@ def fetch(typingctx, array, position):
     def codegen(context, builder, signature, args):
         kind = signature.args[0]
         held = context.make_array(kind)(context, builder, args[0])
-        step = builder.extract_value(held.strides, 0)
         byte = ir.IntType(8)
-        base = builder.bitcast(held.data, byte.as_pointer())
-        address = builder.gep(base, [builder.mul(args[1], step)], source_etype=byte)
+        if kind.ndim == 1:
+            item = context.get_data_type(kind.dtype)
+            address = builder.gep(held.data, [args[1]], source_etype=item)
+        else:
+            step = builder.extract_value(held.strides, 0)
+            base = builder.bitcast(held.data, byte.as_pointer())
+            address = builder.gep(base, [builder.mul(args[1], step)], source_etype=byte)
+        address = builder.bitcast(address, byte.as_pointer())
         number = ir.IntType(32)
         shape = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), number, number, number])
         prefetch = cgutils.get_or_insert_function(builder.module, shape, "llvm.prefetch.p0")

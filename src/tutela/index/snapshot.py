@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from tutela.errors import ConfigurationError, IndexDamaged
 from tutela.index import plan as planning
 from tutela.index import table as tables
-from tutela.index.table import Cost, Entries, Rows, Table, as_words, kernels
+from tutela.index.table import Cost, Entries, Rows, Table, as_words, frozen, kernels
 
 FORMAT = 1
 """Version of the file format; another one is not read."""
@@ -57,12 +57,7 @@ def _body_sum(body: NDArray[np.uint64]) -> int:
             sums = list(pool.map(checksum, blocks))
     else:
         sums = [checksum(block) for block in blocks]
-    return int(checksum(_readonly(np.array(sums, np.uint64))))
-
-
-def _readonly(array: NDArray[Any]) -> NDArray[Any]:
-    array.flags.writeable = False
-    return array
+    return int(checksum(frozen(np.array(sums, np.uint64))))
 
 
 def _text_sum(text: bytes) -> int:
@@ -131,7 +126,7 @@ def build(rows: Rows, entries: Entries, path: Path, *, head: int, bits: int, rad
             "plan": asdict(chosen),
             "sections": sections,
             "size": size,
-            "sum": f"{_body_sum(_readonly(body)):016x}",
+            "sum": f"{_body_sum(frozen(body)):016x}",
         }
         text = json.dumps(told).encode()
         header = _HEAD.pack(MAGIC, FORMAT, len(text), _text_sum(text)) + text
