@@ -370,6 +370,7 @@ class Lent:
         self.examine = sandbox.examine
         self.examine_many = sandbox.examine_many
         self.warm = sandbox.warm
+        self.confinement = sandbox.confinement
 
     def close(self) -> None: ...
 

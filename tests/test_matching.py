@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import textwrap
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +176,28 @@ def test_the_index_is_rebuilt_when_the_store_is_another_or_older(
     ((finding,),) = again.match([[_pdq(bytes(32))]])
     assert finding.entry == entry
     other.close()
+
+
+def test_a_restored_backup_does_not_trust_a_snapshot_of_its_lost_future(tmp_path: Path) -> None:
+    """It gives the numbers that the snapshot stands for to other changes."""
+    values = [bytes([number]) * 32 for number in range(1, 9)]
+    before = Store(f"sqlite:///{tmp_path / 'live.db'}")
+    banks = Banks(before)
+    banks.create("x", "reviewed")
+    with closing(sqlite3.connect(tmp_path / "live.db")) as source:
+        with closing(sqlite3.connect(tmp_path / "backup.db")) as copy:
+            source.backup(copy)
+    banks.add("x", [NewEntry(_pdq(value)) for value in values[:4]])
+    Matcher(before, tmp_path / "index", signals.load()).indexes["pdq"].compact()
+    before.close()
+    after = Store(f"sqlite:///{tmp_path / 'backup.db'}")
+    Banks(after).add("x", [NewEntry(_pdq(value)) for value in values[2:]])
+    matcher = Matcher(after, tmp_path / "index", signals.load())
+    found = matcher.match([[_pdq(value)] for value in values])
+    exact = [[f.distance for f in findings if f.distance == 0] for findings in found]
+    assert exact == [[], [], *([[0]] * 6)]
+    assert "history" in matcher.status()["pdq"].rebuilt
+    after.close()
 
 
 def test_a_store_that_fails_is_an_error_never_no_match(

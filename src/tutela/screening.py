@@ -37,7 +37,7 @@ class Screener:
     """
 
     def __init__(self, settings: Settings) -> None:
-        settings.data.mkdir(parents=True, exist_ok=True)
+        settings.make_data()
         self.settings = settings
         self.policy = Policy.load(settings.policy)
         self.store = Store(settings.database_url)

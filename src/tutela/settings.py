@@ -56,6 +56,15 @@ class Settings(BaseSettings):
         file = Path(given.get("data", "tutela-data")) / "tutela.toml"
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
 
+    def make_data(self) -> None:
+        """Make the data folder, for this user alone: it holds fingerprints and verdicts."""
+        try:
+            self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the data folder {self.data} can't be made: {error.strerror}; name another one"
+            ) from error
+
     @property
     def limits(self) -> Limits:
         """The bounds on decoding."""
@@ -82,4 +91,7 @@ def load(data: Path | str | None = None, **given: Any) -> Settings:
         )
         raise ConfigurationError(f"settings can't be used: {wrong}") from error
     except ValueError as error:
-        raise ConfigurationError(f"tutela.toml can't be read: {error}") from error
+        # pydantic says which source it read: the file or the environment.
+        raise ConfigurationError(
+            f"tutela.toml or the environment can't be read: {error}"
+        ) from error

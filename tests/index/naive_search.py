@@ -53,6 +53,7 @@ class Memory:
         self.seq = 0
         self.forgotten = 0
         self.calls = 0
+        self.snapshots: set[str] = set()
 
     def put(self, entry: int, rows: np.ndarray) -> None:
         self.seq += 1
@@ -67,6 +68,12 @@ class Memory:
 
     def floor(self, signal: str) -> int:
         return self.forgotten
+
+    def knows(self, name: str) -> bool:
+        return name in self.snapshots
+
+    def remember(self, name: str) -> None:
+        self.snapshots.add(name)
 
     def changes(self, signal: str, after: int, limit: int) -> Sequence[Change]:
         assert after >= self.forgotten

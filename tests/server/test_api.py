@@ -17,8 +17,8 @@ from starlette.testclient import TestClient
 from support import encoded, photo
 from tutela import errors as tree
 from tutela.screening import Screener
-from tutela.server import app as application
 from tutela.server import errors
+from tutela.server.fetch import fetcher as from_settings
 from tutela.server.guard import PUBLIC
 from tutela.server.keys import Keys, Scope
 from tutela.store.verdicts import get
@@ -443,8 +443,8 @@ def test_too_many_bytes_at_once_are_turned_away(
 def test_a_url_is_fetched_only_from_listed_hosts(client: TestClient) -> None:
     from tutela.settings import load
 
-    fetcher = application._fetcher(load("x", fetch_hosts=("cdn.example.org",)))
+    fetcher = from_settings(load("x", fetch_hosts=("cdn.example.org",)))
     assert fetcher is not None
     assert fetcher.allow == ("cdn.example.org",)
     assert fetcher.ports == frozenset({443})
-    assert application._fetcher(load("x")) is None
+    assert from_settings(load("x")) is None

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
 
 from tutela import signals
 from tutela.errors import BankError, BankExists, InvalidSignal, UnknownBank, UnknownEntry
+from tutela.policy import reference
 from tutela.signals import Fingerprint
 from tutela.store import Store, now
 from tutela.store.tables import banks, entries
@@ -139,8 +140,8 @@ def admissible(fingerprint: Fingerprint) -> Fingerprint:
     return fingerprint
 
 
-BANKED = ("sha256", "md5", "pdq")
-"""The fingerprints of a file that go into a bank."""
+NOT_BANKED = frozenset({"sha1"})
+"""Fingerprints of a file that add nothing beside its sha256; lists that carry them can still."""
 
 
 def bankable(
@@ -150,7 +151,7 @@ def bankable(
     new: list[NewEntry] = []
     left_out: list[str] = []
     for fingerprint in fingerprints:
-        if fingerprint.signal not in BANKED:
+        if fingerprint.signal in NOT_BANKED:
             continue
         try:
             new.append(NewEntry(admissible(fingerprint), note, expires_at=expires_at))
@@ -180,6 +181,7 @@ class Banks:
                 f"{name!r} can't name a bank: use 1–64 letters, digits, dots, dashes and "
                 "underscores, a letter or digit first"
             )
+        _check_category(category)
         with self._store.write() as connection:
             if _find(connection, name) is not None:
                 raise BankExists(f"a bank named {name} exists; choose another name")
@@ -229,6 +231,7 @@ class Banks:
             raise BankError(f"a bank has no {', '.join(sorted(unknown))} to change")
         if "tier" in changes:
             changes["tier"] = _tier(changes["tier"])
+        _check_category(changes.get("category"))
         with self._store.write() as connection:
             bank_id = _require(connection, name)
             if changes:
@@ -437,8 +440,12 @@ class Banks:
             return 0
         # One statement whatever the number: the numbers follow the ids, gaps do no harm.
         first = self._store.next_seq(connection, high - low + 1)
+        # What was withdrawn is erased with it; the number alone tells the index to forget it.
+        erased = {"value": b"", "note": "", "tags": []} if new is State.DELETED else {}
         return connection.execute(
-            update(entries).where(chosen).values(state=new, seq=entries.c.id - low + first)
+            update(entries)
+            .where(chosen)
+            .values(state=new, seq=entries.c.id - low + first, **erased)
         ).rowcount
 
 
@@ -450,7 +457,15 @@ def _tier(tier: Tier | str) -> Tier:
         raise BankError(f"{tier!r} is no trust tier; use one of {known}") from None
 
 
+def _check_category(category: str | None) -> None:
+    known = reference.load().categories
+    if category is not None and category not in known:
+        raise BankError(f"{category!r} is no category; use one of {', '.join(known)}")
+
+
 def _find(connection: Connection, name: str) -> int | None:
+    if not NAME.fullmatch(name):
+        return None
     return connection.scalar(
         select(banks.c.id).where(banks.c.name == name, banks.c.deleted_at.is_(None))
     )

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from tutela import signals
 from tutela.banks.bank import State
 from tutela.index.live import Change
-from tutela.store import Store
-from tutela.store.tables import entries
+from tutela.store import Store, now
+from tutela.store.tables import entries, snapshots
 
 BLOCK = 1 << 17
 
@@ -35,6 +35,18 @@ class BankRows:
     def floor(self, signal: str) -> int:  # noqa: ARG002
         """Nothing is pruned: every change since the beginning can be read."""
         return 0
+
+    def remember(self, name: str) -> None:
+        """Keep the name of a snapshot that is being made of this store."""
+        with self._store.write() as connection:
+            connection.execute(insert(snapshots), [{"name": name, "created_at": now()}])
+
+    def knows(self, name: str) -> bool:
+        """Whether the snapshot was made of this store; a restored older backup doesn't know it."""
+        with self._store.read() as connection:
+            return (
+                connection.scalar(select(snapshots.c.name).where(snapshots.c.name == name)) == name
+            )
 
     def changes(self, signal: str, after: int, limit: int) -> Sequence[Change]:
         """The latest state of every entry that changed after `after`, by sequence number."""

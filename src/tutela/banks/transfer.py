@@ -18,7 +18,7 @@ from sqlalchemy import func, insert, select, update
 
 from tutela import signals
 from tutela.banks import canaries
-from tutela.banks.bank import Banks, CanaryHit, Entry, NewEntry, State, admissible
+from tutela.banks.bank import Banks, CanaryHit, Entry, NewEntry, State, Tier, admissible
 from tutela.errors import BankError, ImportRefused, InvalidSignal
 from tutela.signals import Fingerprint
 from tutela.store import Store, now
@@ -96,7 +96,8 @@ def import_bank(
     for a file that can't be read.
     """
     banks = Banks(store)
-    bank_id = banks.get(bank).id
+    found = banks.get(bank)
+    bank_id = found.id
     report = ImportReport(bank, source or (file.name if isinstance(file, Path) else "stream"))
     new: dict[tuple[str, bytes], NewEntry] = {}
     for line, row in read_rows(file, format):
@@ -117,7 +118,8 @@ def import_bank(
     if not new or (strict and report.errors):
         report.status = "refused"
         return report
-    report.canary_hits = canaries.check(store, (item.fingerprint for item in new.values()))
+    if found.tier is not Tier.BENIGN:
+        report.canary_hits = canaries.check(store, (item.fingerprint for item in new.values()))
     state = State.QUARANTINED if report.canary_hits else State.LIVE
     report.status = "quarantined" if report.canary_hits else "applied"
     if dry_run:

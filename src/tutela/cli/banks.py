@@ -152,14 +152,23 @@ def add(
     banks.get(name)
     until = _time(expires)
     new: list[NewEntry] = []
+    left_out: list[str] = []
     for text in signal or ():
         kind, value = signals.parse(text)
         new.append(NewEntry(Fingerprint(kind.name, value), note, expires_at=until))
     if files:
-        new += _fingerprinted(context, files, note, until)
+        more, left_out = _fingerprinted(context, files, note, until)
+        new += more
     added = banks.add(name, new)
     if as_json:
-        emit({"bank": name, "added": list(added.ids), "duplicates": added.duplicates})
+        emit(
+            {
+                "bank": name,
+                "added": list(added.ids),
+                "duplicates": added.duplicates,
+                "left_out": left_out,
+            }
+        )
     else:
         known = f", {added.duplicates} were there" if added.duplicates else ""
         typer.echo(f"added {len(added.ids)} fingerprints to {name}{known}")
@@ -167,12 +176,13 @@ def add(
 
 def _fingerprinted(
     context: typer.Context, files: list[Path], note: str, until: datetime | None
-) -> list[NewEntry]:
+) -> tuple[list[NewEntry], list[str]]:
     """All files or none: a file that can't be fingerprinted is an error, not a gap."""
     from tutela.banks.bank import bankable
     from tutela.sandbox import Sandbox
 
     new: list[NewEntry] = []
+    without: list[str] = []
     settings = options(context).settings()
     with Sandbox(settings.limits, workers=min(settings.workers, len(files))) as sandbox:
         for path, examination in sandbox.examine_many(files, Path):
@@ -181,8 +191,9 @@ def _fingerprinted(
             entries, left_out = bankable(examination.fingerprints, note=note, expires_at=until)
             new += entries
             for reason in left_out:
+                without.append(f"{path}: {reason}")
                 typer.secho(f"tutela: {path}: {reason}", err=True, fg="yellow")
-    return new
+    return new, without
 
 
 @app.command()

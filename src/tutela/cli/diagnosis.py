@@ -41,6 +41,7 @@ def examine(options: Options) -> list[Check]:
             ("signals", lambda: ", ".join(signals.installed())),
             ("detectors", lambda: ", ".join(installed())),
             ("policy", lambda: _policy(options)),
+            ("url fetching", lambda: _fetching(options)),
             ("data folder", lambda: _folder(options)),
         )
     ]
@@ -60,6 +61,13 @@ def _policy(options: Options) -> str:
     if errors:
         raise TutelaError(errors[0].render(str(path)))
     return str(path or "default")
+
+
+def _fetching(options: Options) -> str:
+    from tutela.server.fetch import fetcher
+
+    found = fetcher(options.settings())
+    return f"from {', '.join(found.allow)}" if found else "off"
 
 
 def _folder(options: Options) -> str:
@@ -88,6 +96,7 @@ def _screening(options: Options) -> Iterator[Check]:
 
 def _verdicts(screener: Screener) -> Iterator[Check]:
     picture = trigger.picture()
+    yield Check("sandbox", True, ", ".join(screener.sandbox.confinement) or "a process of its own")
     yield _expect("trigger picture", screener.screen(picture).action, "block")
     yield _expect("trigger prompt", screener.screen_text(trigger.PROMPT).action, "block")
     yield _expect("broken picture", screener.screen(picture[:2000]).action, "hold")

@@ -25,7 +25,7 @@ def create(
         typer.Option(help="screen, verdicts, banks:read, banks:write, metrics; may be repeated."),
     ] = ["screen"],  # noqa: B006 - typer copies it
     per_minute: Annotated[int, typer.Option(help="Requests a minute, a server process.")] = 6_000,
-    max_bytes: Annotated[int, typer.Option(help="Largest request body.")] = 64 << 20,
+    max_bytes: Annotated[int, typer.Option(help="Largest request body.")] = 96 << 20,
     as_json: Json = False,
 ) -> None:
     """Make a key. Its secret is shown this once."""

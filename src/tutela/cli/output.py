@@ -68,7 +68,7 @@ class Options:
         from tutela.store import Store
 
         settings = self.settings()
-        settings.data.mkdir(parents=True, exist_ok=True)
+        settings.make_data()
         return Store(settings.database_url, upgrade=upgrade)
 
 

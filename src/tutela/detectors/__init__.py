@@ -32,8 +32,8 @@ class Subject:
 class Detector(Protocol):
     """Looks for one thing. Registered as an entry point in the group `tutela.detectors`.
 
-    It runs in the sandbox beside the decoder, so it may use the pixels but not the network, the
-    store or the policy.
+    On a file it runs in the sandbox beside the decoder: it may use the pixels, but not the network,
+    the store or the policy. A text it sees in the process that screens.
     """
 
     @property

@@ -59,6 +59,16 @@ class Source(Protocol):
     def floor(self, signal: str) -> int:
         """Changes at or below this number may have been forgotten; 0 if none."""
 
+    def remember(self, name: str) -> None:
+        """Keep the name of a snapshot that is being made of this store."""
+
+    def knows(self, name: str) -> bool:
+        """Whether a snapshot was made of this store as it has been since.
+
+        False after the restore of a backup from before the snapshot: the store then gave its
+        numbers to other changes.
+        """
+
     def changes(self, signal: str, after: int, limit: int) -> Sequence[Change]:
         """The latest state of entries changed after `after`: the first `limit`, by `seq`."""
 
@@ -375,6 +385,11 @@ class LiveIndex:
             if at > head:
                 reason, level = f"{path.name} is ahead of the store", logging.ERROR
                 continue
+            if not self._source.knows(path.name):
+                reason = f"{path.name} is not of this store's history"
+                level = logging.ERROR
+                self._damaged.add(path)
+                continue
             if at < floor:
                 reason = f"{path.name} is older than the store remembers"
                 break
@@ -418,6 +433,7 @@ class LiveIndex:
     def _write(self, rows: Rows, entries: Entries, head: int) -> Path:
         name = f"{self.signal}.{head:016x}.{secrets.token_hex(4)}.v{FORMAT}"
         path = self.directory / name
+        self._source.remember(name)
         snapshots.build(rows, entries, path, head=head, bits=self.bits, radius=self.radius)
         return path
 

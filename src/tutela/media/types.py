@@ -19,7 +19,7 @@ class Limits:
     max_pixels: int = 100_000_000
     """Declared pixels of one frame, before anything is decoded."""
     max_frames: int = 16
-    """Frames of an animation that are fingerprinted: the first, the last and an even spread."""
+    """Frames of an animation that are fingerprinted: the first, the last, the most distinct."""
     max_seconds: float = 2.0
     """Wall-clock time for one piece of content, seconds."""
     max_memory: int = 256 * MiB

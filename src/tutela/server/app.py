@@ -19,7 +19,8 @@ from tutela.errors import TutelaError
 from tutela.screening import Screener
 from tutela.server import banking, errors, health, metrics, screening
 from tutela.server.errors import Refused
-from tutela.server.fetch import Fetcher, FetchLimits
+from tutela.server.fetch import Fetcher
+from tutela.server.fetch import fetcher as from_settings
 from tutela.server.guard import Guard
 from tutela.server.keys import Keys
 from tutela.settings import Settings, load
@@ -40,13 +41,15 @@ as held."""
 def create(settings: Settings, *, fetcher: Fetcher | None = None) -> FastAPI:
     """The application for these settings. A fetcher is made from them unless one is given."""
 
+    made = from_settings(settings)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with Screener(settings) as screener, _Beside(screener):
             screener.warm()
             app.state.screener = screener
             app.state.keys = Keys(screener.store)
-            app.state.fetcher = fetcher or _fetcher(settings)
+            app.state.fetcher = fetcher or made
             yield
 
     app = FastAPI(
@@ -72,13 +75,6 @@ def create(settings: Settings, *, fetcher: Fetcher | None = None) -> FastAPI:
 def from_environment() -> FastAPI:
     """The application for the settings in the environment, for servers that start by name."""
     return create(load(os.environ.get("TUTELA_DATA")))
-
-
-def _fetcher(settings: Settings) -> Fetcher | None:
-    if not settings.fetch_hosts:
-        return None
-    limits = FetchLimits(max_bytes=settings.max_bytes)
-    return Fetcher(settings.fetch_hosts, limits, allow_http=settings.fetch_http)
 
 
 class _Beside:
@@ -121,22 +117,22 @@ class _Beside:
                 log.error("background", error=type(error).__name__, message=str(error))
 
 
-async def _invalid(_: Request, error: Exception) -> Response:
+async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     # Where and what, never the value: it may be content.
     problems = "; ".join(
         f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
         for problem in error.errors()[:5]
     )
-    return errors.answer(Refused(422, "invalid-request", problems))
+    return await _ours(request, Refused(422, "invalid-request", problems))
 
 
-async def _http(_: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     kinds = {404: "not-found", 405: "method-not-allowed"}
     kind = kinds.get(error.status_code, "bad-request")
-    return errors.answer(Refused(error.status_code, kind, str(error.detail), error.headers))
+    return await _ours(request, Refused(error.status_code, kind, str(error.detail), error.headers))
 
 
-async def _ours(_: Request, error: Exception) -> Response:
-    return errors.answer(error)
+async def _ours(request: Request, error: Exception) -> Response:
+    return errors.answer(error, request.state.request)

@@ -5,21 +5,28 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 import anyio.to_thread
 from fastapi import APIRouter, Query, Request
 
 from tutela import signals
-from tutela.banks import Bank, Banks, Entry, ImportReport, import_bank
+from tutela.banks import Bank, Banks, Entry, import_bank
 from tutela.banks.bank import NewEntry, bankable
 from tutela.banks.transfer import list_imports, release, roll_back
 from tutela.content import Content
 from tutela.server.access import needs, screener_of
 from tutela.server.errors import Refused
 from tutela.server.keys import Scope
-from tutela.server.shapes import BankChange, BankIn, EntriesIn, EntryChange
+from tutela.server.shapes import (
+    BankChange,
+    BankIn,
+    EntriesIn,
+    EntryChange,
+    ImportNumber,
+    Number,
+)
 from tutela.signals import Fingerprint
 
 router = APIRouter(prefix="/v1", tags=["banks"])
@@ -67,8 +74,7 @@ async def one_bank(request: Request, name: str) -> dict[str, Any]:
 @router.patch("/banks/{name}", dependencies=WRITE)
 async def change_bank(request: Request, name: str, change: BankChange) -> dict[str, Any]:
     """Change a bank; `enabled: false` keeps all of it from matching."""
-    changes = _aware(change.model_dump(exclude_unset=True))
-    return _bank(await _run(_banks(request).update, name, **changes))
+    return _bank(await _run(_banks(request).update, name, **change.changes()))
 
 
 @router.delete("/banks/{name}", dependencies=WRITE)
@@ -81,7 +87,7 @@ async def delete_bank(request: Request, name: str) -> dict[str, Any]:
 async def entries(
     request: Request,
     name: str,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
 ) -> list[dict[str, Any]]:
     """A bank's entries by number, a page at a time."""
@@ -93,7 +99,9 @@ async def entries(
 async def add_entries(request: Request, name: str, new: EntriesIn) -> dict[str, Any]:
     """Put fingerprints into a bank."""
     items = []
-    expires = _aware({"at": new.expires_at})["at"]
+    expires = new.expires_at
+    if expires is not None and expires.tzinfo is None:
+        expires = expires.replace(tzinfo=UTC)
     for text in new.signals:
         kind, value = signals.parse(text)
         fingerprint = Fingerprint(kind.name, value)
@@ -135,15 +143,15 @@ async def add_picture(request: Request, name: str, note: str = "") -> dict[str, 
 
 @router.patch("/banks/{name}/entries/{entry_id}", dependencies=WRITE)
 async def change_entry(
-    request: Request, name: str, entry_id: int, change: EntryChange
+    request: Request, name: str, entry_id: Number, change: EntryChange
 ) -> dict[str, Any]:
     """Change an entry."""
-    changes = _aware(change.model_dump(exclude_unset=True))
-    return _entry(await _run(_banks(request).update_entry, name, entry_id, **changes))
+    changed = await _run(_banks(request).update_entry, name, entry_id, **change.changes())
+    return _entry(changed)
 
 
 @router.delete("/banks/{name}/entries/{entry_id}", dependencies=WRITE)
-async def remove_entry(request: Request, name: str, entry_id: int) -> dict[str, Any]:
+async def remove_entry(request: Request, name: str, entry_id: Number) -> dict[str, Any]:
     """Take an entry out of its bank; it no longer matches from then on."""
     await _run(_banks(request).remove_entry, name, entry_id)
     return {"bank": name, "removed": entry_id}
@@ -189,19 +197,15 @@ async def imports(request: Request) -> list[dict[str, Any]]:
 
 
 @router.post("/imports/{number}/rollback", dependencies=WRITE)
-async def roll_back_import(request: Request, number: int) -> dict[str, Any]:
+async def roll_back_import(request: Request, number: ImportNumber) -> dict[str, Any]:
     """Take back an import: every entry that it brought is deleted."""
-    return _moved(await _run(roll_back, screener_of(request).store, number))
+    return asdict(await _run(roll_back, screener_of(request).store, number))
 
 
 @router.post("/imports/{number}/release", dependencies=WRITE)
-async def release_import(request: Request, number: int) -> dict[str, Any]:
+async def release_import(request: Request, number: ImportNumber) -> dict[str, Any]:
     """Let a quarantined import count."""
-    return _moved(await _run(release, screener_of(request).store, number))
-
-
-def _moved(report: ImportReport) -> dict[str, Any]:
-    return asdict(report)
+    return asdict(await _run(release, screener_of(request).store, number))
 
 
 def _bank(bank: Bank) -> dict[str, Any]:
@@ -212,12 +216,3 @@ def _entry(entry: Entry) -> dict[str, Any]:
     plain = asdict(entry)
     del plain["value"]
     return {**plain, "fingerprint": entry.text}
-
-
-def _aware(changes: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: value.replace(tzinfo=UTC)
-        if isinstance(value, datetime) and value.tzinfo is None
-        else value
-        for name, value in changes.items()
-    }

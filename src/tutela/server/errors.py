@@ -14,7 +14,6 @@ import structlog
 from starlette.responses import Response
 
 from tutela import errors
-from tutela.store import new_id
 
 log = structlog.get_logger("tutela.server")
 
@@ -50,9 +49,8 @@ class Refused(Exception):
         self.headers = dict(headers or {})
 
 
-def answer(error: Exception) -> Response:
-    """The response to a request that ended in this error."""
-    number = new_id()
+def answer(error: Exception, number: str) -> Response:
+    """The response to a request of this number that ended in this error."""
     if isinstance(error, Refused):
         return shaped(error.status, error.kind, error.message, number, error.headers)
     if isinstance(error, errors.TutelaError):
@@ -64,7 +62,7 @@ def answer(error: Exception) -> Response:
             return shaped(status, kind, str(error), number)
         log.error("failed", id=number, error=type(error).__name__, message=str(error))
         if status == 503:
-            message = "The verdict could not be recorded. Treat the content as held; try again."
+            message = "The store failed, nothing was recorded. Treat content as held; try again."
             return shaped(status, kind, message, number, {"Retry-After": "1"})
         return shaped(500, "internal", "Something failed here. Treat the content as held.", number)
     # A stranger's message may quote content: its type and place are what the log gets.
@@ -80,11 +78,11 @@ def shaped(
     status: int,
     kind: str,
     message: str,
-    number: str = "",
+    number: str,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """A response in the one shape."""
-    body = {"error": {"type": kind, "message": message, "id": number or new_id()}}
+    body = {"error": {"type": kind, "message": message, "id": number}}
     return Response(
         orjson.dumps(body), status, headers=dict(headers or {}), media_type="application/json"
     )

@@ -24,6 +24,7 @@ import httpcore
 
 from tutela.errors import ConfigurationError, FetchRefused
 from tutela.media.types import MiB
+from tutela.settings import Settings
 
 Address = IPv4Address | IPv6Address
 
@@ -230,6 +231,17 @@ class Fetcher:
         if not addresses:
             raise _unreachable("name resolution: no address")
         return addresses
+
+
+def fetcher(settings: Settings) -> Fetcher | None:
+    """The fetcher that the settings ask for; none if they list no host.
+
+    Raises `ConfigurationError` for a list that can't be used.
+    """
+    if not settings.fetch_hosts:
+        return None
+    limits = FetchLimits(max_bytes=settings.max_bytes)
+    return Fetcher(settings.fetch_hosts, limits, allow_http=settings.fetch_http)
 
 
 def is_public(address: Address) -> bool:

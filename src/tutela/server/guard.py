@@ -71,7 +71,7 @@ class Guard:
         except Exception as error:
             if sent["status"]:
                 raise  # half an answer can't be taken back: the connection is closed
-            await errors.answer(error)(scope, receive, watched)
+            await errors.answer(error, scope["state"]["request"])(scope, receive, watched)
         finally:
             self._in_flight -= held
             self._note(scope, sent["status"], time.perf_counter() - started)

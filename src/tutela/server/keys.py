@@ -60,7 +60,7 @@ class Keys:
         scopes: Iterable[str],
         *,
         per_minute: int = 6_000,
-        max_bytes: int = 64 * MiB,
+        max_bytes: int = 96 * MiB,
     ) -> tuple[Key, str]:
         """A new key and its secret, which can't be shown again. Raises `ConfigurationError`."""
         try:

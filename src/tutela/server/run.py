@@ -16,13 +16,15 @@ import uvicorn
 from fastapi import FastAPI
 
 from tutela.server.app import from_environment
+from tutela.server.fetch import fetcher
 from tutela.settings import Settings
 from tutela.store import Store
 
 
 def run(settings: Settings, *, host: str, port: int, processes: int) -> None:
     """Serve until told to stop. Raises `StoreError` before anything listens if it can't work."""
-    settings.data.mkdir(parents=True, exist_ok=True)
+    settings.make_data()
+    fetcher(settings)
     Store(settings.database_url).close()
     with ExitStack() as stack:
         _hand_down(settings, processes)

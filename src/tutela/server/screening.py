@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
@@ -173,7 +174,9 @@ async def screen_batch(request: Request) -> Response:
 async def verdict(request: Request, verdict_id: str) -> Response:
     """The verdict as it was answered."""
     store = screener_of(request).store
-    document = await anyio.to_thread.run_sync(get, store, verdict_id)
+    document = None
+    if re.fullmatch("[0-9a-f]{32}", verdict_id):
+        document = await anyio.to_thread.run_sync(get, store, verdict_id)
     if document is None:
         raise Refused(404, "unknown-verdict", "No verdict has this id.")
     return _answer(document, replayed=False)

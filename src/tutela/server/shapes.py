@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
-from datetime import datetime
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar, Self
 
+from fastapi import Path
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -18,8 +19,12 @@ from pydantic import (
 from tutela.banks import Tier
 from tutela.content import Context
 
-Short = Annotated[str, StringConstraints(max_length=200)]
-Text = Annotated[str, StringConstraints(max_length=2_000)]
+# A NUL is no text to PostgreSQL, and nobody types one.
+NO_NUL = r"^[^\x00]*$"
+Short = Annotated[str, StringConstraints(max_length=200, pattern=NO_NUL)]
+Text = Annotated[str, StringConstraints(max_length=2_000, pattern=NO_NUL)]
+Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
+ImportNumber = Annotated[int, Path(ge=1, le=2**31 - 1)]
 MAX_BATCH = 100
 
 
@@ -65,7 +70,7 @@ class ScreenIn(Shape):
         max_length=16,
     )
     url: str | None = Field(
-        default=None, description="Fetched if the server allows its host.", max_length=4096
+        default=None, description="Fetched if the server allows its host.", max_length=2048
     )
     text: Annotated[str, StringConstraints(max_length=1 << 20)] | None = Field(
         default=None, repr=False
@@ -96,8 +101,33 @@ class BankIn(Shape):
     category: Short | None = None
 
 
-class BankChange(Shape):
-    """What of a bank to change; fields that are absent stay."""
+class Change(Shape):
+    """Fields that are absent stay as they are; only those in `clearable` can be null."""
+
+    clearable: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="after")
+    def _no_null(self) -> Self:
+        given = self.model_dump(exclude_unset=True)
+        nulls = [name for name, value in given.items() if value is None]
+        if wrong := sorted(set(nulls) - self.clearable):
+            raise ValueError(f"{', '.join(wrong)} can't be null; leave it out to keep it")
+        return self
+
+    def changes(self) -> dict[str, Any]:
+        """What to change; times without a zone are UTC."""
+        return {
+            name: value.replace(tzinfo=UTC)
+            if isinstance(value, datetime) and value.tzinfo is None
+            else value
+            for name, value in self.model_dump(exclude_unset=True).items()
+        }
+
+
+class BankChange(Change):
+    """What of a bank to change."""
+
+    clearable = frozenset({"category", "disabled_until"})
 
     tier: Tier | None = None
     owner: Text | None = None
@@ -116,8 +146,10 @@ class EntriesIn(Shape):
     expires_at: datetime | None = None
 
 
-class EntryChange(Shape):
-    """What of an entry to change; fields that are absent stay."""
+class EntryChange(Change):
+    """What of an entry to change."""
+
+    clearable = frozenset({"disabled_until", "expires_at"})
 
     note: Text | None = None
     tags: list[Short] | None = None

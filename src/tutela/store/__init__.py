@@ -196,6 +196,7 @@ def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
         "synchronous=FULL",
         "fullfsync=ON",
         "foreign_keys=ON",
+        "secure_delete=ON",
         "cache_size=-65536",
     ):
         connection.execute(f"PRAGMA {pragma}")

@@ -152,13 +152,21 @@ api_keys = Table(
     "api_keys",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("name", String(64), nullable=False, unique=True),
+    Column("name", String(64), nullable=False),
     Column("digest", LargeBinary, nullable=False, unique=True),
     Column("scopes", JSON, nullable=False),
     Column("per_minute", Integer, nullable=False),
     Column("max_bytes", Integer, nullable=False),
     Column("created_at", UTCTime, nullable=False),
     Column("revoked_at", UTCTime),
+    # A revoked key's name is free for the key that replaces it.
+    Index(
+        "uq_api_keys_name",
+        "name",
+        unique=True,
+        sqlite_where=text("revoked_at IS NULL"),
+        postgresql_where=text("revoked_at IS NULL"),
+    ),
 )
 
 answers = Table(
@@ -170,6 +178,15 @@ answers = Table(
     Column("request", String(64), nullable=False),
     Column("verdict_ids", JSON, nullable=False),
     Column("created_at", UTCTime, nullable=False, index=True),
+)
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    # The index snapshots that were made of this database. One that it doesn't know is of another
+    # history, as after the restore of an older backup, and is not used.
+    Column("name", String(128), primary_key=True),
+    Column("created_at", UTCTime, nullable=False),
 )
 
 scans = Table(

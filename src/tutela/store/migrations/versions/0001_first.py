@@ -29,7 +29,14 @@ def upgrade() -> None:
         sa.Column("revoked_at", UTCTime(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_api_keys")),
         sa.UniqueConstraint("digest", name=op.f("uq_api_keys_digest")),
-        sa.UniqueConstraint("name", name=op.f("uq_api_keys_name")),
+    )
+    op.create_index(
+        "uq_api_keys_name",
+        "api_keys",
+        ["name"],
+        unique=True,
+        sqlite_where=sa.text("revoked_at IS NULL"),
+        postgresql_where=sa.text("revoked_at IS NULL"),
     )
     op.create_table(
         "banks",
@@ -66,6 +73,12 @@ def upgrade() -> None:
         sa.Column("started_at", UTCTime(), nullable=False),
         sa.Column("finished_at", UTCTime(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_scans")),
+    )
+    op.create_table(
+        "snapshots",
+        sa.Column("name", sa.String(length=128), nullable=False),
+        sa.Column("created_at", UTCTime(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_snapshots")),
     )
     op.create_table(
         "verdicts",
@@ -181,6 +194,7 @@ def downgrade() -> None:
     op.drop_table("answers")
     op.drop_index(op.f("ix_verdicts_sha256"), table_name="verdicts")
     op.drop_table("verdicts")
+    op.drop_table("snapshots")
     op.drop_table("scans")
     op.drop_table("counters")
     op.drop_index(
@@ -190,4 +204,10 @@ def downgrade() -> None:
         postgresql_where=sa.text("deleted_at IS NULL"),
     )
     op.drop_table("banks")
+    op.drop_index(
+        "uq_api_keys_name",
+        table_name="api_keys",
+        sqlite_where=sa.text("revoked_at IS NULL"),
+        postgresql_where=sa.text("revoked_at IS NULL"),
+    )
     op.drop_table("api_keys")
