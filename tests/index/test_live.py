@@ -279,6 +279,14 @@ def test_searches_see_whole_states_while_another_thread_refreshes(
     assert len(searches) > 10
 
 
+def test_files_of_a_build_that_died_are_removed(tmp_path: Path) -> None:
+    index = opened(tmp_path, filled(10))
+    left = tmp_path / "pdq.0000000000000001.00000000.v1.99-1.partial"
+    left.write_bytes(b"unfinished")
+    assert index.compact()
+    assert not left.exists()
+
+
 def test_rows_of_the_wrong_length_are_refused(tmp_path: Path) -> None:
     source = Memory()
     index = opened(tmp_path, source)

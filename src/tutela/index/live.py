@@ -431,6 +431,9 @@ class LiveIndex:
         return self._empty(Snapshot.open(path))
 
     def _write(self, rows: Rows, entries: Entries, head: int) -> Path:
+        """A new snapshot. The lock is held, so that unfinished files are those of the dead."""
+        for left in self.directory.glob(f"{self.signal}.*.partial"):
+            self._remove(left)
         name = f"{self.signal}.{head:016x}.{secrets.token_hex(4)}.v{FORMAT}"
         path = self.directory / name
         self._source.remember(name)
