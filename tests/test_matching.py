@@ -184,9 +184,11 @@ def test_a_restored_backup_does_not_trust_a_snapshot_of_its_lost_future(tmp_path
     before = Store(f"sqlite:///{tmp_path / 'live.db'}")
     banks = Banks(before)
     banks.create("x", "reviewed")
-    with closing(sqlite3.connect(tmp_path / "live.db")) as source:
-        with closing(sqlite3.connect(tmp_path / "backup.db")) as copy:
-            source.backup(copy)
+    with (
+        closing(sqlite3.connect(tmp_path / "live.db")) as source,
+        closing(sqlite3.connect(tmp_path / "backup.db")) as copy,
+    ):
+        source.backup(copy)
     banks.add("x", [NewEntry(_pdq(value)) for value in values[:4]])
     Matcher(before, tmp_path / "index", signals.load()).indexes["pdq"].compact()
     before.close()

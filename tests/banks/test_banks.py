@@ -111,6 +111,24 @@ def test_what_is_disabled_or_expired_does_not_count(banks: Banks) -> None:
     assert len(banks.active(ids)) == 3
 
 
+def test_what_is_removed_is_erased(store: Store, banks: Banks) -> None:
+    from sqlalchemy import select
+
+    from tutela.store.tables import entries
+
+    banks.create("x", "reviewed")
+    (entry,) = banks.add("x", [_entry(1, note="a name", tags=("t",))]).ids
+    banks.remove_entry("x", entry)
+    with store.read() as connection:
+        row = connection.execute(select(entries).where(entries.c.id == entry)).one()
+    assert (bytes(row.value), row.note, row.tags) == (b"", "", [])
+
+
+def test_a_category_is_one_of_those_that_are_known(banks: Banks) -> None:
+    with pytest.raises(BankError, match="csam"):
+        banks.create("x", "reviewed", category="nonsense")
+
+
 def test_a_deleted_bank_counts_for_nothing_and_frees_its_name(banks: Banks) -> None:
     banks.create("x", "reviewed")
     ids = banks.add("x", [_entry(number) for number in range(5)]).ids

@@ -104,7 +104,7 @@ def test_one_command_takes_an_import_back_and_nothing_else(
 def test_a_list_that_matches_a_canary_is_quarantined(
     store: Store, banks: Banks, tmp_path: Path
 ) -> None:
-    name, canary = next(pair for pair in canaries.shipped() if pair[0].endswith("astronaut"))
+    name, canary = next(pair for pair in canaries.shipped() if pair[0].startswith("wallpaper"))
     near = bytes([canary.value[0] ^ 0b111]) + canary.value[1:]
     report = import_bank(store, "x", _file(tmp_path, CSV + f"pdq,{near.hex()},,,\n"))
     assert report.status == "quarantined"
@@ -135,6 +135,16 @@ def test_mirrored_canaries_and_benign_banks_are_canaries_too(
         store, "x", _file(tmp_path, f"signal,value\npdq,{mirrored.hex()}\n"), dry_run=True
     )
     assert [hit.canary.split("/")[0] for hit in report.canary_hits] == ["harmless"]
+
+
+def test_a_list_of_harmless_pictures_may_hold_canaries(
+    store: Store, banks: Banks, tmp_path: Path
+) -> None:
+    banks.create("harmless", "benign")
+    _, canary = next(pair for pair in canaries.shipped() if pair[0].startswith("wallpaper"))
+    path = _file(tmp_path, f"signal,value\npdq,{canary.value.hex()}\n")
+    assert import_bank(store, "harmless", path).status == "applied"
+    assert import_bank(store, "x", path).status == "quarantined"
 
 
 def test_the_digest_of_nothing_is_a_canary(store: Store, banks: Banks, tmp_path: Path) -> None:

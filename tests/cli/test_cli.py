@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from typer.testing import CliRunner
 
 from support import PHOTOS, encoded, photo
 from tutela.cli.app import app
+from tutela.store import Store, now
+from tutela.store.verdicts import forget, since
 
 Run = Callable[..., Any]
 
@@ -271,3 +274,12 @@ def test_keys_are_shown_once(run: Run, tmp_path: Path) -> None:
     run("key", "revoke", "site")
     run("key", "revoke", "site", code=1)
     run("key", "create", "x", "--scope", "everything", code=1)
+    run("key", "create", "site", "--scope", "screen")
+
+
+def test_old_verdicts_are_erased_when_the_operator_says_so(run: Run) -> None:
+    run("screen", PHOTOS / "cat.jpg")
+    assert _lines(run("db", "purge", "--days", "3", "--json")) == [{"erased": 0}]
+    with Store(f"sqlite:///{(Path.cwd() / 'data' / 'tutela.db').as_posix()}") as store:
+        assert forget(store, now() + timedelta(seconds=1)) == 1
+        assert list(since(store)) == []

@@ -356,6 +356,28 @@ def test_banks_are_kept_over_the_api(client: TestClient, auth: dict[str, str]) -
     assert client.get("/v1/banks/api", headers=auth).status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/banks/odd", {"owner": None}),
+        ("/v1/banks/odd", {"enabled": None}),
+        ("/v1/banks/odd", {"purpose": "a\0b"}),
+        ("/v1/banks/odd/entries/1", {"note": None}),
+        ("/v1/banks/odd/entries/99999999999999999999", {"note": "x"}),
+    ],
+)
+def test_a_client_s_mistake_is_never_called_ours(
+    client: TestClient, auth: dict[str, str], path: str, body: dict[str, Any]
+) -> None:
+    client.post("/v1/banks", json={"name": "odd", "tier": "reviewed"}, headers=auth)
+    answer = client.patch(path, json=body, headers=auth)
+    assert (answer.status_code, answer.json()["error"]["type"]) == (422, "invalid-request")
+    cleared = {"category": None, "disabled_until": None}
+    assert client.patch("/v1/banks/odd", json=cleared, headers=auth).status_code == 200
+    for strange in ("/v1/verdicts/a%00b", "/v1/banks/a%00b"):
+        assert client.get(strange, headers=auth).status_code == 404
+
+
 def test_lists_are_imported_over_the_api(client: TestClient, auth: dict[str, str]) -> None:
     client.post("/v1/banks", json={"name": "lists", "tier": "reviewed"}, headers=auth)
     text = f"signal,value\nmd5,{'1' * 32}\nmd5,zz\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -18,6 +19,7 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(index, name="index")
     db = typer.Typer(help="The database.", no_args_is_help=True)
     db.command("upgrade")(db_upgrade)
+    db.command("purge")(db_purge)
     app.add_typer(db, name="db")
 
 
@@ -66,3 +68,17 @@ def db_upgrade(context: typer.Context, as_json: Json = False) -> None:
 
     options(context).store(upgrade=True).close()
     emit({"revision": REVISION}) if as_json else typer.echo(f"the tables are of {REVISION}")
+
+
+@guarded
+def db_purge(
+    context: typer.Context,
+    days: Annotated[int, typer.Option(help="Erase verdicts older than so many days.", min=3)],
+    as_json: Json = False,
+) -> None:
+    """Erase old verdicts. Run it daily to keep no more than you may."""
+    from tutela.store import now
+    from tutela.store.verdicts import forget
+
+    erased = forget(options(context).store(), now() - timedelta(days=days))
+    emit({"erased": erased}) if as_json else typer.echo(f"erased {erased:,} verdicts")

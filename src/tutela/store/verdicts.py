@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Table, select
+from sqlalchemy import Table, delete, select
 
 from tutela.store import Store
-from tutela.store.tables import verdicts
+from tutela.store.tables import scan_files, verdicts
 from tutela.verdict import Verdict
 
 PAGE = 1_000
@@ -45,6 +45,22 @@ def get_many(store: Store, ids: list[str]) -> dict[str, dict[str, Any]]:
             select(verdicts.c.id, verdicts.c.document).where(verdicts.c.id.in_(ids))
         )
         return {row.id: row.document for row in rows}
+
+
+def forget(store: Store, before: datetime) -> int:
+    """Erase the verdicts given before a moment, and what refers to them; returns how many."""
+    # The ids begin with the milliseconds of their making, so the key finds the old ones.
+    end = f"{int(before.timestamp() * 1000):012x}"
+    erased = 0
+    while True:
+        old = select(verdicts.c.id).where(verdicts.c.id < end).order_by(verdicts.c.id).limit(PAGE)
+        with store.write() as connection:
+            ids = connection.scalars(old).all()
+            connection.execute(delete(scan_files).where(scan_files.c.verdict_id.in_(ids)))
+            connection.execute(delete(verdicts).where(verdicts.c.id.in_(ids)))
+        erased += len(ids)
+        if len(ids) < PAGE:
+            return erased
 
 
 def since(store: Store, moment: datetime | None = None) -> Iterator[dict[str, Any]]:
