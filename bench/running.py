@@ -100,14 +100,18 @@ class Server:
         assert self._process is not None
         return self._process.wait(seconds)
 
-    def stop(self) -> None:
-        """End it in the orderly way."""
+    def end(self) -> None:
+        """End it in the orderly way, if it runs."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             try:
                 self._process.wait(60)
             except subprocess.TimeoutExpired:
                 self.kill(alone=False)
+
+    def stop(self) -> None:
+        """End it for good."""
+        self.end()
         self.log.close()
 
     def ready(self) -> bool:
