@@ -109,6 +109,17 @@ def test_a_bank_of_one_entry_matches(banks: Banks, matcher: Matcher) -> None:
     assert len(matcher.match([[_pdq(bytes(32))]])[0]) == 1
 
 
+def test_what_a_process_changes_itself_counts_for_its_next_search(
+    banks: Banks, matcher: Matcher
+) -> None:
+    query = [[_pdq(bytes(range(32)))]]
+    for _ in range(3):
+        assert matcher.match(query) == [[]]
+        (entry,) = banks.add("x", [NewEntry(_pdq(bytes(range(32))))]).ids
+        assert len(matcher.match(query)[0]) == 1
+        banks.remove_entry("x", entry)
+
+
 def test_changes_count_at_once_for_whoever_looks_next(
     store: Store, banks: Banks, tmp_path: Path
 ) -> None:

@@ -22,7 +22,6 @@ def _bank(screener: Screener, name: str, tier: str, picture: Image.Image) -> Non
     screener.banks.create(name, tier, category="csam")
     new, _ = bankable(screener.examine(Content(data=encoded(picture))).fingerprints)
     screener.banks.add(name, new)
-    screener.matcher.refresh()
 
 
 def _rotated(picture: Image.Image) -> bytes:

@@ -21,13 +21,14 @@ from tutela.store import Store
 MOST = 100
 """Matches of one part of the content in one bank that become findings: the nearest ones."""
 STALE = 0.1
-"""Seconds after which a search looks for changes first."""
+"""Seconds after which a search looks for other processes' changes first."""
 
 
 class Matcher:
     """Matches fingerprints against every bank. Safe to share between threads."""
 
     def __init__(self, store: Store, directory: Path, signals: Sequence[SignalType]) -> None:
+        self._store = store
         self._banks = Banks(store)
         self._signals = {signal.name: signal for signal in signals}
         source = BankRows(store)
@@ -43,19 +44,28 @@ class Matcher:
             if signal.radius is not None
         }
         self._refreshed = 0.0
+        self._seen = 0
         self._refreshing = threading.Lock()
 
     def refresh(self, older_than: float = 0.0) -> None:
-        """Take in what changed in the banks, unless that was done within `older_than` seconds."""
-        if time.monotonic() - self._refreshed <= older_than:
+        """Take in what changed in the banks, unless that was done within `older_than` seconds.
+
+        What this process changed itself is always taken in.
+        """
+        if self._is_fresh(older_than):
             return
         with self._refreshing:
-            if time.monotonic() - self._refreshed <= older_than:
+            if self._is_fresh(older_than):
                 return
-            started = time.monotonic()
+            started, changes = time.monotonic(), self._store.changes
             for index in self.indexes.values():
                 index.refresh()
-            self._refreshed = started
+            self._refreshed, self._seen = started, changes
+
+    def _is_fresh(self, older_than: float) -> bool:
+        return (
+            time.monotonic() - self._refreshed <= older_than and self._seen == self._store.changes
+        )
 
     @property
     def age(self) -> float:

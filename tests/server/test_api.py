@@ -59,10 +59,8 @@ def bank(client: TestClient, auth: dict[str, str], request: pytest.FixtureReques
     done = client.post(f"/v1/banks/{name}/pictures", content=COFFEE, headers=auth)
     assert done.status_code == 201
     assert len(done.json()["added"]) == 3
-    _screener(client).matcher.refresh()
     yield name
     client.delete(f"/v1/banks/{name}", headers=auth)
-    _screener(client).matcher.refresh()
 
 
 def _is_shaped(answer: Any) -> bool:
@@ -407,7 +405,6 @@ def test_an_added_entry_matches_on_the_next_request(
     client.post("/v1/banks", json={"name": "live", "tier": "confirmed"}, headers=auth)
     value = "3c" * 32
     client.post("/v1/banks/live/entries", json={"signals": [f"pdq:{value}"]}, headers=auth)
-    _screener(client).matcher.refresh()
     answer = client.post("/v1/screen", json={"signals": {"pdq": value}}, headers=auth)
     assert answer.json()["verdict"]["action"] == "block"
     client.delete("/v1/banks/live", headers=auth)

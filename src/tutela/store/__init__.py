@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Store", "new_id", "now"]
 
 WAL_ATTEMPTS = 100
+CHANGED = "tutela-entries-changed"
 REVISION = "0001"
 """The revision of the tables that this version of Tutela reads and writes."""
 
@@ -70,6 +71,8 @@ class Store:
         self.engine = _engine(url)
         self._writing = self.engine.execution_options(tutela_write=True)
         self.dialect = self.engine.dialect.name
+        self.changes = 0
+        """How often this process has changed entries; who follows them need not wait to look."""
         try:
             self._prepare(upgrade)
         except BaseException:
@@ -96,7 +99,11 @@ class Store:
     def write(self) -> Iterator[Connection]:
         """A connection in a write transaction, committed and durable at the end of the block."""
         with _translated(), self._writing.begin() as connection:
+            connection.info.pop(CHANGED, None)
             yield connection
+            changed = connection.info.pop(CHANGED, False)
+        if changed:
+            self.changes += 1
 
     def next_seq(self, connection: Connection, count: int = 1) -> int:
         """Take `count` sequence numbers for changes of entries; returns the first.
@@ -104,6 +111,7 @@ class Store:
         The row stays locked until the transaction ends, so numbers become visible in order:
         who has read up to n never meets a smaller one later.
         """
+        connection.info[CHANGED] = True
         last: int = connection.execute(
             update(tables.counters)
             .where(tables.counters.c.name == "entries")
