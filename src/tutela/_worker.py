@@ -2,7 +2,8 @@
 
 Started by `tutela.sandbox` as `python -P -m tutela._worker CONFIG`. Requests come on standard
 input and answers leave on standard output, each behind its length; see `tutela.sandbox` for the
-frames. Whatever else writes to those descriptors goes nowhere.
+frames. Whatever else writes to those descriptors goes nowhere. From the first request on no file
+can be opened (Linux): what signals and detectors read, they read when they are warmed.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from tutela import signals
 from tutela._confine import confine, data_in_use
 from tutela.errors import Rejected
 from tutela.examine import Examination
-from tutela.media import Limits, image
-from tutela.sandbox import ANSWER, PATH, REQUEST, TIRED
+from tutela.media import Limits, image, jpeg_scan
+from tutela.sandbox import ANSWER, REQUEST, TIRED
 
 FAILED = 70
 """Exit status of a worker in which a signal or detector raised."""
@@ -52,14 +53,12 @@ def main() -> None:
     # Between frames a decoder can stop itself, which costs no new process.
     gentle = replace(limits, max_seconds=GENTLE * limits.max_seconds)
     while len(head := requests.read(REQUEST.size)) == REQUEST.size:
-        number, kind, length = REQUEST.unpack(head)
+        number, length = REQUEST.unpack(head)
         payload = requests.read(length)
         if len(payload) < length:
             break
         _alarm(overrun)
         try:
-            if kind == PATH:
-                payload = examining.read(os.fsdecode(payload), limits)
             done = examining.examine(payload, chosen, gentle)
         except Rejected as error:
             done = Examination(rejected=error)
@@ -119,6 +118,8 @@ def _warm(chosen: tuple[signals.SignalType, ...]) -> None:
         done = examining.examine(buffer.getvalue(), chosen, Limits(max_seconds=60.0))
         if done.rejected:
             raise done.rejected
+        # Else only a large picture would get there.
+        jpeg_scan.means(buffer.getvalue())
 
 
 def _alarm(seconds: float) -> None:

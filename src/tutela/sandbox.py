@@ -1,10 +1,12 @@
 """Examination in processes that may crash, hang or run out of memory without harm.
 
 Each worker is a process of its own, spoken to over two pipes. A request is `REQUEST` (number,
-kind, length) and that many bytes: the content, or the path of a file that the worker reads
-itself. An answer is `ANSWER` (length) and that much JSON. Nothing that a worker says is trusted
-further than its form is checked: a decoder that was taken over can forge fingerprints of what
-it examines, and no more.
+length) and that many bytes of content; files are read here. An answer is `ANSWER` (length) and that
+much JSON, of which only the form can be checked. So a worker that was taken over can, until it is
+replaced, see every input that it is given, invent or withhold its fingerprints and what detectors
+find in it, reject it, and put into the findings of one input what it saw in another. It can't claim
+a match, name a bank, or answer for an input given to another worker. What it can do to the rest of
+the system, `tutela._confine` says.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -27,21 +29,26 @@ from typing import IO, Self, TypeVar
 
 import orjson
 
-from tutela import signals
-from tutela.errors import ConfigurationError, Reason, Rejected, StoreError
+from tutela import detectors, signals
+from tutela.errors import ConfigurationError, InvalidSignal, Reason, Rejected, StoreError
 from tutela.examine import Examination, examine, read
-from tutela.findings import Finding
+from tutela.findings import MATCH, Finding
 from tutela.media.types import Limits, MediaFacts
 from tutela.signals.base import Fingerprint, SignalType
 
-REQUEST = struct.Struct("<IBQ")
+REQUEST = struct.Struct("<IQ")
 ANSWER = struct.Struct("<I")
-BYTES, PATH = 0, 1
 TIRED = b"!"
 """Ahead of an answer: the worker wants to be replaced after it."""
 
 MAX_ANSWER = 32 << 20
 """Bytes of an answer; a longer one is a worker gone wrong."""
+MAX_TEXT = 200
+"""Characters of each text in an answer."""
+MAX_A_FRAME = 64
+"""Fingerprints, and findings, for each frame that `Limits.max_frames` admits."""
+_MAX_VARIANTS = 64
+_MAX_VALUE = 1 << 20
 _SMALL = 64 << 10
 """Bytes of content below which one write with its header is cheaper than two."""
 _AHEAD = 4
@@ -98,12 +105,17 @@ class Sandbox:
         """
         if self._pid != os.getpid():
             raise ConfigurationError("A sandbox doesn't survive a fork; make one in each process.")
-        if isinstance(source, bytes) and len(source) > self.limits.max_bytes:
-            return self._failed(source, _too_long(source, self.limits))
         worker = self._free.get()
         try:
             if self._closed:
                 raise ConfigurationError("The sandbox is closed.")
+            try:
+                # In the turn of a worker: no more files are in memory than there are workers.
+                data = source if isinstance(source, bytes) else read(source, self.limits)
+            except Rejected as error:
+                return Examination(rejected=error)
+            if len(data) > self.limits.max_bytes:
+                return self._failed(data, _too_long(data, self.limits))
             if worker is not None and worker.gone:
                 # The system may end an idle process; its next input is not to blame.
                 worker.stop()
@@ -112,9 +124,9 @@ class Sandbox:
                 worker = _Worker(self.limits, self.signals, self._watch)
                 self.confinement = worker.confinement
             try:
-                return worker.examine(source)
+                return worker.examine(data)
             except _Failed as failed:
-                return self._failed(source, failed.rejected)
+                return self._failed(data, failed.rejected)
         finally:
             if worker is not None and (
                 worker.gone or worker.tired or worker.examined >= self.recycle_after
@@ -206,12 +218,8 @@ class Sandbox:
     ) -> None:
         self.close()
 
-    def _failed(self, source: Source, why: Rejected) -> Examination:
+    def _failed(self, data: bytes, why: Rejected) -> Examination:
         """What can still be said of content that no worker examined: its digests."""
-        try:
-            data = source if isinstance(source, bytes) else read(source, self.limits)
-        except Rejected:
-            return Examination(rejected=why)
         return replace(examine(data, self._exact, self.limits), rejected=why)
 
 
@@ -250,7 +258,7 @@ class _Worker:
         self.overran = False
         self._killed = False
         self._limits = limits
-        self._names = frozenset(kind.name for kind in chosen)
+        self._signals = {kind.name: kind for kind in chosen}
         self._watch = watch
         config = {"limits": asdict(limits), "signals": [kind.name for kind in chosen]}
         command = [sys.executable, "-P", "-m", "tutela._worker", orjson.dumps(config).decode()]
@@ -275,27 +283,25 @@ class _Worker:
         watch.add(self)
         self._be_ready(chosen)
 
-    def examine(self, source: Source) -> Examination:
+    def examine(self, data: bytes) -> Examination:
         """Examine on this worker. Raises `_Failed`, after which the worker is gone."""
         self.examined += 1
         number = self.examined & 0xFFFFFFFF
-        kind, payload = (
-            (BYTES, source)
-            if isinstance(source, bytes)
-            else (PATH, os.fsencode(os.path.abspath(source)))
-        )
         self.deadline = time.monotonic() + self._limits.max_seconds
         self._watch.wake()
         try:
-            head = REQUEST.pack(number, kind, len(payload))
-            if len(payload) <= _SMALL:
-                self._write(head + payload)
+            head = REQUEST.pack(number, len(data))
+            if len(data) <= _SMALL:
+                self._write(head + data)
             else:
                 self._write(head)
-                self._write(payload)
+                self._write(data)
             answer = self._receive()
             self.tired = answer.startswith(TIRED)
-            return _parse(answer.removeprefix(TIRED), number, self._names)
+            done = _parse(answer.removeprefix(TIRED), number, self._signals, self._limits)
+            if done.media.size != len(data):
+                raise _Malformed
+            return done
         except (OSError, EOFError, _Malformed) as error:
             raise _Failed(self._autopsy(error)) from error
         except BaseException:
@@ -455,41 +461,74 @@ class _Malformed(Exception):
     """An answer that is not in the form of one."""
 
 
-def _parse(body: bytes, number: int, names: frozenset[str]) -> Examination:
+def _parse(
+    body: bytes, number: int, chosen: Mapping[str, SignalType], limits: Limits
+) -> Examination:
     """An examination from a worker's JSON. Raises `_Malformed` for anything else."""
     try:
         answer = orjson.loads(body)
         if answer["number"] != number:
             raise _Malformed
-        fingerprints = tuple(_fingerprint(row, names) for row in answer["fingerprints"])
+        most = MAX_A_FRAME * limits.max_frames
+        if max(len(answer["fingerprints"]), len(answer["findings"])) > most:
+            raise _Malformed
+        fingerprints = tuple(_fingerprint(row, chosen) for row in answer["fingerprints"])
         media = MediaFacts(**answer["media"])
         numbers = (media.width, media.height, media.frame_count, media.size, media.frames_sampled)
-        if not all(type(number) is int and number >= 0 for number in numbers):
+        if not all(type(number) is int and 0 <= number < 2**31 for number in numbers):
             raise _Malformed
         _text(media.format)
         rejected = None
         if answer["rejected"] is not None:
             reason, message = answer["rejected"]
             rejected = Rejected(Reason(reason), _text(message))
-        timings = {_text(name): float(ms) for name, ms in answer["timings"].items()}
-        findings = tuple(Finding.from_json(found) for found in answer["findings"])
+        steps = {"decode", "detect", *chosen}
+        timings = {name: float(ms) for name, ms in answer["timings"].items()}
+        if not timings.keys() <= steps or not all(0 <= ms < 1e9 for ms in timings.values()):
+            raise _Malformed
+        findings = tuple(_finding(found) for found in answer["findings"])
         return Examination(fingerprints, media, rejected, timings, findings)
-    except (StoreError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (InvalidSignal, StoreError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise _Malformed from error
 
 
-def _fingerprint(row: object, names: frozenset[str]) -> Fingerprint:
+def _fingerprint(row: object, chosen: Mapping[str, SignalType]) -> Fingerprint:
+    """A fingerprint of a signal that was asked for, every value in that signal's form."""
     if not isinstance(row, list):
         raise _Malformed
     name, value, quality, part, variants = row
-    if name not in names or not (quality is None or (type(quality) is int and 0 <= quality <= 100)):
+    kind = chosen[name]
+    if not (quality is None or (type(quality) is int and 0 <= quality <= 100)):
         raise _Malformed
-    others = tuple((_text(variant), bytes.fromhex(text)) for variant, text in variants)
-    return Fingerprint(name, bytes.fromhex(value), quality, _text(part), others)
+    if len(variants) > _MAX_VARIANTS:
+        raise _Malformed
+    others = tuple((_text(variant), _value(text, kind)) for variant, text in variants)
+    return Fingerprint(name, _value(value, kind), quality, _text(part), others)
+
+
+def _value(text: str, kind: SignalType) -> bytes:
+    value = bytes.fromhex(text)
+    if len(value) > _MAX_VALUE or kind.parse(kind.format(value)) != value:
+        raise _Malformed
+    return value
+
+
+def _finding(found: Mapping[str, object]) -> Finding:
+    """What a detector may say. That a bank holds something like it, only matching here may."""
+    finding = Finding.from_json(found)
+    if finding.source not in detectors.installed() or finding.kind == MATCH:
+        raise _Malformed
+    if finding.bank or finding.owner or finding.tier or finding.entry is not None:
+        raise _Malformed
+    for value in found.values():
+        if isinstance(value, str):
+            _text(value)
+    return finding
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str) or len(value) > 1000:
+    """A short text that does nothing to a terminal or a log."""
+    if not isinstance(value, str) or len(value) > MAX_TEXT or not value.isprintable():
         raise _Malformed
     return value
 
