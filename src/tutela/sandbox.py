@@ -184,6 +184,7 @@ class Sandbox:
             try:
                 if worker is None and not self._closed:
                     worker = _Worker(self.limits, self.signals, self._watch)
+                    self.confinement = worker.confinement
             finally:
                 held.append(worker)
 

@@ -34,6 +34,7 @@ class Verdict:
     """Milliseconds by step."""
     name: str = ""
     """What the caller calls the content; not recorded."""
+    _document: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def action(self) -> Action:
@@ -52,19 +53,26 @@ class Verdict:
         return self.decision.reasons
 
     def document(self) -> dict[str, Any]:
-        """What is recorded and what `--json` and the API show, less the caller's name for it."""
-        return {
-            "id": self.id,
-            "created_at": self.created_at.isoformat(),
-            "signals": signals_json(self.fingerprints),
-            "media": asdict(self.media),
-            "context": asdict(self.context),
-            "findings": [finding.to_json() for finding in self.findings],
-            "verdict": self.decision.to_json(),
-            "error": self.rejected
-            and {"type": self.rejected.reason.value, "message": self.rejected.message},
-            "timings": {name: round(spent, 3) for name, spent in self.timings.items()},
-        }
+        """What is recorded and what `--json` and the API show, less the caller's name for it.
+
+        Made once: don't alter it.
+        """
+        if not self._document:
+            self._document.update(
+                {
+                    "id": self.id,
+                    "created_at": self.created_at.isoformat(),
+                    "signals": signals_json(self.fingerprints),
+                    "media": asdict(self.media),
+                    "context": asdict(self.context),
+                    "findings": [finding.to_json() for finding in self.findings],
+                    "verdict": self.decision.to_json(),
+                    "error": self.rejected
+                    and {"type": self.rejected.reason.value, "message": self.rejected.message},
+                    "timings": {name: round(spent, 3) for name, spent in self.timings.items()},
+                }
+            )
+        return self._document
 
     def to_json(self) -> dict[str, Any]:
         """The document with the caller's name for the content, as `file`."""

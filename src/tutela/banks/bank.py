@@ -7,9 +7,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
+from sqlalchemy import (
+    CompoundSelect,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    func,
+    insert,
+    or_,
+    select,
+    union_all,
+    update,
+)
 
 from tutela import signals
 from tutela.errors import BankError, BankExists, InvalidSignal, UnknownBank, UnknownEntry
@@ -371,18 +384,15 @@ class Banks:
         by_signal: dict[str, set[bytes]] = {}
         for name, value in values:
             by_signal.setdefault(name, set()).add(value)
+        if not by_signal:
+            return found
+        ordered = {name: sorted(wanted) for name, wanted in sorted(by_signal.items())}
+        query = _exact(tuple(ordered))
         with self._store.read() as connection:
-            for name, wanted in by_signal.items():
-                ordered = sorted(wanted)
-                for start in range(0, len(ordered), 500):
-                    query = (
-                        select(entries.c.id, entries.c.value)
-                        .where(entries.c.signal == name)
-                        .where(entries.c.value.in_(ordered[start : start + 500]))
-                        .where(entries.c.state == State.LIVE)
-                    )
-                    for entry_id, value in connection.execute(query):
-                        found.setdefault((name, bytes(value)), []).append(entry_id)
+            for start in range(0, max(map(len, ordered.values())), 500):
+                chosen = {name: wanted[start : start + 500] for name, wanted in ordered.items()}
+                for name, entry_id, value in connection.execute(query, chosen):
+                    found.setdefault((name, bytes(value)), []).append(entry_id)
         return found
 
     def active(self, ids: Iterable[int]) -> dict[int, Listing]:
@@ -447,6 +457,19 @@ class Banks:
             .where(chosen)
             .values(state=new, seq=entries.c.id - low + first, **erased)
         ).rowcount
+
+
+@cache
+def _exact(names: tuple[str, ...]) -> CompoundSelect[Any]:
+    """One query for all signals: a trip to the database costs more than the search itself."""
+    return union_all(
+        *(
+            select(entries.c.signal, entries.c.id, entries.c.value)
+            .where(entries.c.signal == name, entries.c.state == State.LIVE)
+            .where(entries.c.value.in_(bindparam(name, expanding=True)))
+            for name in names
+        )
+    )
 
 
 def _tier(tier: Tier | str) -> Tier:

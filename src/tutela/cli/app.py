@@ -49,7 +49,7 @@ def common(
     ] = False,
 ) -> None:
     """Options for every command go before its name."""
-    context.obj = Options(data, database, policy, workers)
+    context.obj = Options(data, database, policy, workers, context.call_on_close)
 
 
 screening.add_to(app)

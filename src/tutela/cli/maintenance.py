@@ -66,7 +66,7 @@ def db_upgrade(context: typer.Context, as_json: Json = False) -> None:
     """Bring the tables to this version. Stop every server and back the database up first."""
     from tutela.store import REVISION
 
-    options(context).store(upgrade=True).close()
+    options(context).store(upgrade=True)
     emit({"revision": REVISION}) if as_json else typer.echo(f"the tables are of {REVISION}")
 
 

@@ -8,7 +8,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
@@ -42,6 +42,8 @@ class Options:
     database: str | None
     policy: Path | None
     workers: int | None = None
+    on_close: Callable[[Callable[[], None]], object] = field(default=lambda _: None, repr=False)
+    """Takes what is to be called when the command has ended."""
 
     def settings(self) -> Settings:
         from tutela.settings import load
@@ -67,9 +69,12 @@ class Options:
     def store(self, *, upgrade: bool = False) -> Store:
         from tutela.store import Store
 
+        """The store; it is closed when the command ends."""
         settings = self.settings()
         settings.make_data()
-        return Store(settings.database_url, upgrade=upgrade)
+        store = Store(settings.database_url, upgrade=upgrade)
+        self.on_close(store.close)
+        return store
 
 
 @contextlib.contextmanager

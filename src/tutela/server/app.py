@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
+import anyio
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -31,6 +32,9 @@ log = structlog.get_logger("tutela.server")
 FOLLOW = 0.2
 """Seconds between looks for changes in the banks."""
 
+LANES = 4
+"""Requests a decoding process that are screened at once: some decode, some wait for the disk."""
+
 DESCRIPTION = """Screen content before it is published.
 
 Every call needs a key in `Authorization: Bearer …`, but for the two health checks. A verdict has
@@ -48,6 +52,8 @@ def create(settings: Settings, *, fetcher: Fetcher | None = None) -> FastAPI:
         with Screener(settings) as screener, _Beside(screener):
             screener.warm()
             app.state.screener = screener
+            # First come, first served: without it a request may be overtaken again and again.
+            app.state.lanes = anyio.CapacityLimiter(LANES * settings.workers)
             app.state.keys = Keys(screener.store)
             app.state.fetcher = fetcher or made
             yield

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -187,7 +188,7 @@ async def _judge(request: Request, items: Sequence[Item]) -> tuple[list[dict[str
     screener = screener_of(request)
     name = request.headers.get("idempotency-key")
     if name is None:
-        verdicts = await _screen(screener, items, None)
+        verdicts = await _screen(screener, request.app.state.lanes, items, None)
         return _noted(request, verdicts), False
     if not 0 < len(name) <= MAX_IDEMPOTENCY_KEY or not name.isprintable():
         raise Refused(400, "bad-request", "An Idempotency-Key has 1 to 128 printable characters.")
@@ -206,7 +207,7 @@ async def _judge(request: Request, items: Sequence[Item]) -> tuple[list[dict[str
     if found is not None:
         return found, True
     try:
-        verdicts = await _screen(screener, items, key)
+        verdicts = await _screen(screener, request.app.state.lanes, items, key)
     except StoreError:
         # Its twin may have been committed while this one was examined.
         found = await anyio.to_thread.run_sync(earlier)
@@ -217,25 +218,30 @@ async def _judge(request: Request, items: Sequence[Item]) -> tuple[list[dict[str
 
 
 async def _screen(
-    screener: Screener, items: Sequence[Item], key: answers.AnswerKey | None
+    screener: Screener,
+    lanes: anyio.CapacityLimiter,
+    items: Sequence[Item],
+    key: answers.AnswerKey | None,
 ) -> list[Verdict]:
-    examined: list[Examination] = [Examination()] * len(items)
+    rows = None if key is None else key.rows
+    pairs = [(item.content, Examination()) for item in items]
 
-    async def look(position: int, item: Item) -> None:
-        if item.fingerprints is None:
-            work: Callable[..., Examination] = screener.examine
-            examined[position] = await anyio.to_thread.run_sync(work, item.content)
-        else:
-            examined[position] = Examination(fingerprints=item.fingerprints)
+    def look(position: int) -> None:
+        item = items[position]
+        known = item.fingerprints
+        done = screener.examine(item.content) if known is None else Examination(fingerprints=known)
+        pairs[position] = (item.content, done)
+
+    def look_and_judge() -> list[Verdict]:
+        look(0)
+        return screener.judge(pairs, rows)
 
     if len(items) == 1:
-        await look(0, items[0])
-    else:
-        async with anyio.create_task_group() as group:
-            for position, item in enumerate(items):
-                group.start_soon(look, position, item)
-    pairs = [(item.content, done) for item, done in zip(items, examined, strict=True)]
-    rows = None if key is None else key.rows
+        # One trip to a thread, not two.
+        return await anyio.to_thread.run_sync(look_and_judge, limiter=lanes)
+    async with anyio.create_task_group() as group:
+        for position in range(len(items)):
+            group.start_soon(partial(anyio.to_thread.run_sync, look, position, limiter=lanes))
     return await anyio.to_thread.run_sync(screener.judge, pairs, rows)
 
 

@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import orjson
 from sqlalchemy import (
     Connection,
     Engine,
@@ -179,7 +180,9 @@ def _revision(connection: Connection) -> str | None:
 
 def _engine(url: str) -> Engine:
     try:
-        engine = create_engine(url, **_options(url))
+        engine = create_engine(
+            url, json_serializer=_json, json_deserializer=orjson.loads, **_options(url)
+        )
     except (SQLAlchemyError, ImportError) as error:
         raise StoreError(
             f"the database URL can't be used: {error}; write sqlite:///FILE, or "
@@ -193,6 +196,10 @@ def _engine(url: str) -> Engine:
     else:
         raise StoreError(f"{engine.dialect.name} is not supported; use sqlite or postgresql")
     return engine
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()
 
 
 def _options(url: str) -> dict[str, Any]:
