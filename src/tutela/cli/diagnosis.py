@@ -96,6 +96,7 @@ def _screening(options: Options) -> Iterator[Check]:
 
 def _verdicts(screener: Screener) -> Iterator[Check]:
     picture = trigger.picture()
+    screener.warm()
     yield Check("sandbox", True, ", ".join(screener.sandbox.confinement) or "a process of its own")
     yield _expect("trigger picture", screener.screen(picture).action, "block")
     yield _expect("trigger prompt", screener.screen_text(trigger.PROMPT).action, "block")

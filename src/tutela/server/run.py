@@ -15,6 +15,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from tutela._confine import hide
 from tutela.server.app import from_environment
 from tutela.server.fetch import fetcher
 from tutela.settings import Settings
@@ -23,6 +24,7 @@ from tutela.store import Store
 
 def run(settings: Settings, *, host: str, port: int, processes: int) -> None:
     """Serve until told to stop. Raises `StoreError` before anything listens if it can't work."""
+    hide()
     settings.make_data()
     fetcher(settings)
     Store(settings.database_url).close()
@@ -49,6 +51,7 @@ def run(settings: Settings, *, host: str, port: int, processes: int) -> None:
 
 def application() -> FastAPI:
     """What each server process runs: the settings are in its environment, its log is JSON lines."""
+    hide()
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
