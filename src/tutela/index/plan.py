@@ -33,6 +33,10 @@ TAG_NS = 0.55
 """Time to compare one tag, ns."""
 CANDIDATE_NS = 40.0
 """Time to compare one candidate's row in full, ns."""
+NEAR_BYTES = 20e6
+"""Bytes of an index up to which these times hold."""
+FAR_COST = 0.5
+"""What each tenfold of bytes beyond adds, as a share: ever more lies outside caches and TLBs."""
 ROW_NS = 1.6
 """Time to compare one row in a scan, ns."""
 
@@ -157,6 +161,7 @@ def _price(
     nanoseconds = probes * PROBE_NS + tags * TAG_NS + candidates * CANDIDATE_NS
     table = sum(2**k + 1 for k in keys) * 4
     held = bits / 8 + 4 + count * (TAG_BITS / 8 + posting_bytes(n)) + table / n
+    nanoseconds *= 1 + FAR_COST * max(0.0, math.log10(held * n / NEAR_BYTES))
     return Plan(
         bits, radius, tuple(widths), tuple(keys), tuple(radii),
         probes, candidates, nanoseconds / 1e6, held,
