@@ -138,11 +138,39 @@ def measure(kind: str, n: int, options: argparse.Namespace, folder: Path) -> Non
         )
 
 
+def simulate(n: int, sample: int, folder: Path) -> None:
+    """The layout for `n` rows, filled with `sample` of them: real probes, work scaled to `n`.
+
+    A bucket holds `n / sample` times as many rows then, so tags and rows compared grow by that;
+    probes don't depend on it. Time is not scaled: it is the model's word.
+    """
+    from unittest import mock
+
+    from tutela.index import plan as planning
+    from tutela.index.snapshot import Snapshot, build
+
+    chosen = planning.plan(n, 256, RADIUS)
+    rng = np.random.default_rng(4)
+    rows = rng.integers(0, 256, (sample, 32), dtype=np.uint8)
+    queries = rng.integers(0, 256, (1000, 32), dtype=np.uint8)
+    with mock.patch.object(planning, "plan", return_value=chosen):
+        build(rows, np.arange(sample), folder / "index", head=1, bits=256, radius=RADIUS)
+    _, cost = Snapshot.open(folder / "index").measure(queries, RADIUS)
+    grown = n / sample / len(queries)
+    print(
+        f"{n:,} rows, simulated with {sample:,} in their layout: {cost.probes / len(queries):.0f} "
+        f"probes (predicted {chosen.predicted_probes:.0f}), tags {cost.tags * grown:.0f}, rows "
+        f"compared {cost.candidates * grown:.0f} (predicted {chosen.predicted_candidates:.0f}), "
+        f"{n * chosen.bytes_per_entry / 2**30:.1f} GiB, predicted {chosen.predicted_ms:.3f} ms"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", default="1e6", help="comma-separated numbers of rows")
     parser.add_argument("--data", default="even,photo", help="even, photo or both")
     parser.add_argument("--photos", type=Path, help="folder of photographs for the photo rows")
+    parser.add_argument("--simulate", help="rows to simulate with 10 million, e.g. 1e8")
     parser.add_argument("--peer", action="store_true", help="time faiss on the same rows")
     parser.add_argument("--peer-python", default=sys.executable, help="a Python that has faiss")
     parser.add_argument("--as-peer", type=Path, help=argparse.SUPPRESS)
@@ -162,6 +190,9 @@ def main() -> None:
         for kind in options.data.split(","):
             with tempfile.TemporaryDirectory() as folder:
                 measure(kind, int(float(size)), options, Path(folder))
+    if options.simulate:
+        with tempfile.TemporaryDirectory() as folder:
+            simulate(int(float(options.simulate)), 10_000_000, Path(folder))
     print("The cost model, even rows:")
     for n in (10**4, 10**5, 10**6, 10**7, 10**8):
         told = plan(n, 256, RADIUS)
