@@ -24,7 +24,8 @@ def luma(data: bytes, *, detail: int) -> NDArray[np.uint8] | None:
     least `detail` pixels. None where libjpeg can't give the luma plane as it
     is (CMYK, YCCK, RGB, 12 bits, …): decode such a file in full. Raises `Rejected` with
     `TRUNCATED` when the data end before the picture does and `CORRUPT` for anything else that
-    libjpeg warns of, save stray bytes between the last block and the end marker. The caller
+    libjpeg warns of, save stray bytes between the last block and the end marker and, at 1/8,
+    damage within the scans of a progressive file that this scale has no use for. The caller
     bounds the pixels.
     """
     try:

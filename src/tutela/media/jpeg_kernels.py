@@ -1,7 +1,8 @@
-"""A compiled scan of baseline JPEG entropy data that keeps the DC coefficients of luma alone.
+"""A compiled scan of JPEG entropy data that keeps the DC coefficients of luma alone.
 
 The DC coefficient of a block is the mean of its 64 pixels, so these are the picture at 1/8 scale
-(ITU-T T.81, F.2). Everything else is skipped by tables whose entries swallow several symbols.
+(ITU-T T.81, F.2; G.1.2.1 for progressive files). Everything else is skipped by tables whose
+entries swallow several symbols.
 
 The scan trusts nothing: it either finds the data regular to the last bit or gives up, and the
 caller then asks libjpeg, whose verdict counts. What keeps each access in range is said where it
