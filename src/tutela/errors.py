@@ -9,9 +9,11 @@ TutelaError
 │   ├── UnknownBank
 │   ├── BankExists
 │   ├── UnknownEntry
-│   └── ImportRefused     an import that was quarantined or has no good row
+│   ├── ImportRefused     an import that was quarantined or has no good row
+│   └── NotProtected      a photo that was not taken under protection, with a typed reason
 ├── StoreError            the database can't be reached, or is of another version
 ├── IndexDamaged          a snapshot that fails its checksum or is of another version
+├── SealBroken            a sealed record that does not open
 ├── FetchRefused          a URL that Tutela will not fetch
 └── AccessDenied          a key that is unknown, or lacks the scope or the rate
 
@@ -99,12 +101,33 @@ class ImportRefused(BankError):
     """An import that was quarantined, or holds no usable row."""
 
 
+class Unprotectable(StrEnum):
+    """Why a photo was not taken under protection."""
+
+    TOO_FLAT = "too-flat"
+    CASE_FULL = "case-full"
+    BANK_FULL = "bank-full"
+
+
+class NotProtected(BankError):
+    """A photo that was not taken under protection. `reason` is for programs."""
+
+    def __init__(self, reason: Unprotectable, message: str) -> None:
+        super().__init__(f"{reason}: {message}")
+        self.reason = reason
+        self.message = message
+
+
 class StoreError(TutelaError):
     """The database can't be reached, or its tables are of another version."""
 
 
 class IndexDamaged(TutelaError):
     """A snapshot that fails its checksum or is of another version; it is rebuilt from the store."""
+
+
+class SealBroken(TutelaError):
+    """A sealed record that does not open: it is damaged, or was altered."""
 
 
 class FetchRefused(TutelaError):

@@ -93,4 +93,7 @@ class Recorder:
                 by_table.setdefault(table.name, (table, []))[1].append(row)
         with self._store.write() as connection:
             for table, together in by_table.values():
-                connection.execute(insert(table), together)
+                again = table.info.get("again") == "leave"
+                connection.execute(
+                    self._store.insert_new(table) if again else insert(table), together
+                )

@@ -61,7 +61,8 @@ counters = Table(
     metadata,
     # One row a counter. A writer updates it first, which serialises writers: sequence numbers
     # become visible in the order in which they were given.
-    # `identity` never changes: it tells this database from every other one.
+    # `identity` never changes: it tells this database from every other one. `secret` is the check
+    # of the secret that local fingerprints were sealed with, once there are any.
     Column("name", String(40), primary_key=True),
     Column("value", BigInteger, nullable=False),
 )
@@ -134,6 +135,31 @@ entries = Table(
         sqlite_where=text("state <> 'deleted'"),
         postgresql_where=text("state <> 'deleted'"),
     ),
+)
+
+sealed = Table(
+    "sealed",
+    metadata,
+    # The keyed and encrypted local fingerprint of an entry; it goes when the entry is deleted.
+    Column("entry_id", ForeignKey("entries.id", ondelete="CASCADE"), primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    # Whose case the photo belongs to, as a keyed digest; NULL for none.
+    Column("case_digest", LargeBinary, index=True),
+    # "" | aside (on a benign list when it came) | kept (a reviewer decided).
+    Column("review", String(8), nullable=False, default=""),
+)
+
+sightings = Table(
+    "sightings",
+    metadata,
+    # Accounts that showed a derivative of an entry, as keyed digests that differ by entry. At most
+    # about `widely_shared` of each kind are kept, for as long as nobody has decided.
+    Column("entry_id", ForeignKey("entries.id", ondelete="CASCADE"), primary_key=True),
+    Column("account", LargeBinary, primary_key=True),
+    # Whether the upload showed nudity.
+    Column("nudity", Boolean, primary_key=True),
+    Column("seen_at", UTCTime, nullable=False),
+    info={"again": "leave"},
 )
 
 verdicts = Table(
