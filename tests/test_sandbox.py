@@ -20,7 +20,7 @@ from tutela import signals
 from tutela.errors import ConfigurationError, Reason
 from tutela.examine import examine
 from tutela.media import Limits
-from tutela.sandbox import Sandbox, _Malformed, _parse
+from tutela.sandbox import ON_REQUEST, Sandbox, _Malformed, _parse
 
 # A plug-in that does, in the worker alone, what a decoder does when it is attacked. It writes the
 # fault's name into a file that it mapped ahead of the confinement, so that a test knows that the
@@ -293,7 +293,7 @@ def test_results_are_those_of_examine_in_process(sandbox: Sandbox, tmp_path: Pat
     path.write_bytes(data)
     expected = examine(data, sandbox.signals, sandbox.limits)
     for source in (data, path):
-        found = sandbox.examine(source)
+        found = sandbox.examine(source, ON_REQUEST)
         assert found.fingerprints == expected.fingerprints
         assert found.media == expected.media
         assert found.rejected is None
@@ -303,7 +303,7 @@ def test_results_are_those_of_examine_in_process(sandbox: Sandbox, tmp_path: Pat
 def test_large_content_goes_through(sandbox: Sandbox) -> None:
     data = jpeg(bytes(5_000_000))
     assert (
-        sandbox.examine(data).fingerprints
+        sandbox.examine(data, ON_REQUEST).fingerprints
         == examine(data, sandbox.signals, sandbox.limits).fingerprints
     )
 
@@ -559,14 +559,14 @@ def test_a_confined_decoder_may_use_threads(plugin: Path, filtered: Sandbox) -> 
 def test_every_format_is_examined_within_the_confinement(sandbox: Sandbox, kind: str) -> None:
     for data in pictures.seeds()[kind]:
         expected = examine(data, sandbox.signals, sandbox.limits)
-        found = sandbox.examine(data)
+        found = sandbox.examine(data, ON_REQUEST)
         assert found.rejected is None
         assert (found.fingerprints, found.media) == (expected.fingerprints, expected.media)
 
 
 def test_a_large_photo_needs_no_kernel_that_was_not_warmed(sandbox: Sandbox) -> None:
     data = jpeg(size=(4200, 4100))
-    found = sandbox.examine(data)
+    found = sandbox.examine(data, ON_REQUEST)
     assert found.rejected is None
     assert found.fingerprints == examine(data, sandbox.signals, sandbox.limits).fingerprints
 

@@ -53,13 +53,14 @@ def main() -> None:
     # Between frames a decoder can stop itself, which costs no new process.
     gentle = replace(limits, max_seconds=GENTLE * limits.max_seconds)
     while len(head := requests.read(REQUEST.size)) == REQUEST.size:
-        number, length = REQUEST.unpack(head)
+        number, length, skip = REQUEST.unpack(head)
+        asked = [kind for place, kind in enumerate(chosen) if not skip >> place & 1]
         payload = requests.read(length)
         if len(payload) < length:
             break
         _alarm(overrun)
         try:
-            done = examining.examine(payload, chosen, gentle)
+            done = examining.examine(payload, asked, gentle)
         except Rejected as error:
             done = Examination(rejected=error)
         except BaseException:

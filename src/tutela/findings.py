@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from tutela.errors import StoreError
 
 MATCH: Final = "match"
 """A fingerprint of the content is near an entry of a bank."""
+DERIVATIVE: Final = "derivative"
+"""The content shows, altered or not, a photo that is under protection."""
 TRIGGER: Final = "trigger"
 """The harmless test content that proves an installation works."""
 UNEXAMINED: Final = "unexamined"
 """The content, or a part of it, could not be examined; `detail` says why."""
 FAILURE: Final = "failure"
 """A detector failed; `source` names it."""
+NUDITY: Final = "nudity"
+"""A detector, or the caller's own, sees nudity."""
 
+CALLER: Final = "caller"
+"""The source of a finding that came with the content."""
+NUDE: Final = 0.5
+"""Likelihood from which nudity counts as seen."""
 NOT_EXAMINED: Final = frozenset({UNEXAMINED, FAILURE})
 """Kinds that say the examination is incomplete: content with one of them is never allowed."""
 
@@ -30,7 +38,7 @@ class Finding:
     """
 
     kind: str
-    """`match`, `trigger`, `unexamined`, `failure`, or what a detector looks for."""
+    """`match`, `derivative`, `trigger`, `unexamined`, `failure`, or what a detector looks for."""
     source: str
     """The signal or detector that found it."""
     version: str = ""
@@ -58,6 +66,22 @@ class Finding:
     """Calibrated probability, 0–1."""
     detail: str = ""
     """A short text that is safe to show to operators."""
+    review: str = ""
+    """Of a protected photo: `aside` while it waits for a reviewer, `kept` once one accepted it."""
+    overlap: float | None = None
+    """Share of the protected photo that lies inside the content, 0–1."""
+    changed: float | None = None
+    """Share of that overlap which does not survive in the content, 0–1."""
+    scale: float | None = None
+    """From the protected photo to the content: its size, …"""
+    angle: float | None = None
+    """… its turn, degrees, …"""
+    dx: float | None = None
+    dy: float | None = None
+    """… and its shift."""
+    mask: str = ""
+    """The protected photo as a coarse grid: 0 outside the content, 1 survives, 2 changed or not
+    known; rows from the top, divided by `/`."""
 
     def to_json(self) -> dict[str, Any]:
         """What applies, as a JSON object whose keys are in the order of the fields."""
@@ -97,9 +121,46 @@ class Finding:
             text += f", distance {self.distance}"
         if self.likelihood is not None:
             text += f", likelihood {self.likelihood:.2f}"
+        if self.overlap is not None:
+            text += f", {self.overlap:.0%} of the photo"
+        if self.changed is not None:
+            text += f", {self.changed:.0%} of that changed"
+        if self.review:
+            text += ", set aside" if self.review == "aside" else f", {self.review}"
         for more in (self.variant, self.part, self.detail):
             text += f", {more}" if more else ""
         return text
+
+
+def shows_nudity(findings: Iterable[Finding]) -> bool:
+    """Whether a detector or the caller sees nudity."""
+    return any(
+        finding.kind == NUDITY and finding.likelihood is not None and finding.likelihood >= NUDE
+        for finding in findings
+    )
+
+
+def from_caller(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Findings that come with content, marked as the caller's. Raises `ValueError`.
+
+    They are a detector's: a kind of their own and a likelihood. A match, a failure or a bank they
+    can't claim.
+    """
+    marked = []
+    for given in findings:
+        if given.kind in {"", MATCH, DERIVATIVE, TRIGGER, *NOT_EXAMINED}:
+            raise ValueError(f"a caller's finding can't be of kind {given.kind!r}")
+        if given.likelihood is None or not 0 <= given.likelihood <= 1:
+            raise ValueError("a caller's finding has a likelihood from 0 to 1")
+        if given.bank or given.owner or given.tier or given.signal or given.entry is not None:
+            raise ValueError("a caller's finding names no bank, owner, tier, signal or entry")
+        marked.append(replace(given, source=CALLER))
+    return tuple(marked)
+
+
+def nudity(likelihood: float) -> Finding:
+    """The caller's finding of nudity. Raises `ValueError` unless `likelihood` is from 0 to 1."""
+    return from_caller([Finding(NUDITY, CALLER, likelihood=likelihood)])[0]
 
 
 def _fits(value: object, type_name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Fingerprints to findings: exact ones in the store, perceptual ones in the index."""
+"""Fingerprints to findings: exact ones in the store, perceptual and local ones in indexes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,8 +15,11 @@ from tutela.banks.bank import Banks, Listing
 from tutela.banks.rows import BankRows
 from tutela.findings import MATCH, Finding
 from tutela.index.live import LiveIndex, Status
-from tutela.signals import Fingerprint, Hit, Match, SignalType
+from tutela.signals import LOCAL, Fingerprint, Hit, Match, SignalType
 from tutela.store import Store
+
+if TYPE_CHECKING:
+    from tutela.derivatives import Derivatives
 
 MOST = 100
 """Matches of one part of the content in one bank that become findings: the nearest ones."""
@@ -27,10 +30,17 @@ STALE = 0.1
 class Matcher:
     """Matches fingerprints against every bank. Safe to share between threads."""
 
-    def __init__(self, store: Store, directory: Path, signals: Sequence[SignalType]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        directory: Path,
+        signals: Sequence[SignalType],
+        derivatives: Derivatives | None = None,
+    ) -> None:
         self._store = store
         self._banks = Banks(store)
-        self._signals = {signal.name: signal for signal in signals}
+        self._signals = {signal.name: signal for signal in signals if signal.name != LOCAL}
+        self._derivatives = derivatives
         source = BankRows(store)
         self.indexes = {
             signal.name: LiveIndex(
@@ -40,7 +50,7 @@ class Matcher:
                 signal.radius,
                 source,
             )
-            for signal in signals
+            for signal in self._signals.values()
             if signal.radius is not None
         }
         self._refreshed = 0.0
@@ -60,12 +70,20 @@ class Matcher:
             started, changes = time.monotonic(), self._store.changes
             for index in self.indexes.values():
                 index.refresh()
+            if self._derivatives is not None:
+                self._derivatives.refresh()
             self._refreshed, self._seen = started, changes
 
     def _is_fresh(self, older_than: float) -> bool:
         return (
             time.monotonic() - self._refreshed <= older_than and self._seen == self._store.changes
         )
+
+    def wanted(self) -> frozenset[str]:
+        """Signals that are taken of content only where something would match them."""
+        self.refresh(STALE)
+        some = self._derivatives is not None and self._derivatives.wanted
+        return frozenset([LOCAL] if some else ())
 
     @property
     def age(self) -> float:
@@ -94,6 +112,9 @@ class Matcher:
             told[group] += 1
             if told[group] <= MOST:
                 findings[content].append(self._finding(fingerprint, match, listing))
+        if self._derivatives is not None:
+            for shown, fingerprints in zip(findings, contents, strict=True):
+                shown += self._derivatives.find(fingerprints)
         return findings
 
     def _finding(self, fingerprint: Fingerprint, match: Match, listing: Listing) -> Finding:

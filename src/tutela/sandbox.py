@@ -1,12 +1,12 @@
 """Examination in processes that may crash, hang or run out of memory without harm.
 
 Each worker is a process of its own, spoken to over two pipes. A request is `REQUEST` (number,
-length) and that many bytes of content; files are read here. An answer is `ANSWER` (length) and that
-much JSON, of which only the form can be checked. So a worker that was taken over can, until it is
-replaced, see every input that it is given, invent or withhold its fingerprints and what detectors
-find in it, reject it, and put into the findings of one input what it saw in another. It can't claim
-a match, name a bank, or answer for an input given to another worker. What it can do to the rest of
-the system, `tutela._confine` says.
+length, which signals to leave out) and that many bytes of content; files are read here. An answer
+is `ANSWER` (length) and that much JSON, of which only the form can be checked. So a worker that was
+taken over can, until it is replaced, see every input that it is given, invent or withhold its
+fingerprints and what detectors find in it, reject it, and put into the findings of one input what
+it saw in another. It can't claim a match, name a bank, or answer for an input given to another
+worker. What it can do to the rest of the system, `tutela._confine` says.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ import orjson
 from tutela import detectors, signals
 from tutela.errors import ConfigurationError, InvalidSignal, Reason, Rejected, StoreError
 from tutela.examine import Examination, examine, read
-from tutela.findings import MATCH, Finding
+from tutela.findings import DERIVATIVE, MATCH, Finding
 from tutela.media.types import Limits, MediaFacts
 from tutela.signals.base import Fingerprint, SignalType
 
-REQUEST = struct.Struct("<IQ")
+REQUEST = struct.Struct("<IQQ")
 ANSWER = struct.Struct("<I")
 TIRED = b"!"
 """Ahead of an answer: the worker wants to be replaced after it."""
@@ -62,6 +62,10 @@ _KEPT_VARIABLES = (
     *("TMPDIR", "TEMP", "TMP", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "NUMBA_CPU_NAME"),
     *("SYSTEMROOT", "USERPROFILE", "LOCALAPPDATA", "APPDATA"),
 )
+
+NONE: frozenset[str] = frozenset()
+ON_REQUEST = frozenset({signals.LOCAL})
+"""Signals that are taken only when they are asked for: they cost more than all the others."""
 
 Source = bytes | Path
 Item = TypeVar("Item")
@@ -98,10 +102,11 @@ class Sandbox:
         for _ in range(self.workers):
             self._free.put(None)
 
-    def examine(self, source: Source) -> Examination:
+    def examine(self, source: Source, also: frozenset[str] = NONE) -> Examination:
         """Examine content, or the file of a path. Waits for a free worker.
 
-        Raises `ConfigurationError` when no worker can be started or the sandbox is closed.
+        `also` names signals to take besides those that always are. Raises `ConfigurationError` when
+        no worker can be started or the sandbox is closed.
         """
         if self._pid != os.getpid():
             raise ConfigurationError("A sandbox doesn't survive a fork; make one in each process.")
@@ -124,7 +129,7 @@ class Sandbox:
                 worker = _Worker(self.limits, self.signals, self._watch)
                 self.confinement = worker.confinement
             try:
-                return worker.examine(data)
+                return worker.examine(data, also)
             except _Failed as failed:
                 return self._failed(data, failed.rejected)
         finally:
@@ -136,11 +141,15 @@ class Sandbox:
             self._free.put(worker)
 
     def examine_many(
-        self, items: Iterable[Item], source: Callable[[Item], Source]
+        self,
+        items: Iterable[Item],
+        source: Callable[[Item], Source],
+        also: Callable[[], frozenset[str]] = frozenset,
     ) -> Iterator[tuple[Item, Examination]]:
         """Examine many, in order of completion. Looks a few ahead in `items`.
 
-        `source` gives the content of an item, or its path.
+        `source` gives the content of an item, or its path. `also` is called for each item, and
+        names signals as in `examine`.
         """
         waiting: queue.SimpleQueue[tuple[Item] | None] = queue.SimpleQueue()
         finished: queue.SimpleQueue[tuple[Item, Examination] | BaseException] = queue.SimpleQueue()
@@ -148,7 +157,7 @@ class Sandbox:
         def work() -> None:
             while (waited := waiting.get()) is not None:
                 try:
-                    finished.put((waited[0], self.examine(source(waited[0]))))
+                    finished.put((waited[0], self.examine(source(waited[0]), also())))
                 except BaseException as error:
                     finished.put(error)
 
@@ -284,14 +293,16 @@ class _Worker:
         watch.add(self)
         self._be_ready(chosen)
 
-    def examine(self, data: bytes) -> Examination:
+    def examine(self, data: bytes, also: frozenset[str] = NONE) -> Examination:
         """Examine on this worker. Raises `_Failed`, after which the worker is gone."""
         self.examined += 1
         number = self.examined & 0xFFFFFFFF
         self.deadline = time.monotonic() + self._limits.max_seconds
         self._watch.wake()
         try:
-            head = REQUEST.pack(number, len(data))
+            left_out = ON_REQUEST - also
+            skip = sum(1 << place for place, name in enumerate(self._signals) if name in left_out)
+            head = REQUEST.pack(number, len(data), skip)
             if len(data) <= _SMALL:
                 self._write(head + data)
             else:
@@ -299,7 +310,8 @@ class _Worker:
                 self._write(data)
             answer = self._receive()
             self.tired = answer.startswith(TIRED)
-            done = _parse(answer.removeprefix(TIRED), number, self._signals, self._limits)
+            asked = {n: kind for n, kind in self._signals.items() if n not in left_out}
+            done = _parse(answer.removeprefix(TIRED), number, asked, self._limits)
             if done.media.size != len(data):
                 raise _Malformed
             return done
@@ -517,7 +529,7 @@ def _value(text: str, kind: SignalType) -> bytes:
 def _finding(found: Mapping[str, object]) -> Finding:
     """What a detector may say. That a bank holds something like it, only matching here may."""
     finding = Finding.from_json(found)
-    if finding.source not in detectors.installed() or finding.kind == MATCH:
+    if finding.source not in detectors.installed() or finding.kind in (MATCH, DERIVATIVE):
         raise _Malformed
     if finding.bank or finding.owner or finding.tier or finding.entry is not None:
         raise _Malformed

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from tutela import signals
-from tutela.banks.bank import Banks
+from tutela.banks import canaries
+from tutela.banks.bank import Banks, Tier, admissible
+from tutela.banks.protect import Protected, Protection, Review
 from tutela.content import Content, Context
 from tutela.detectors import trigger
 from tutela.examine import Examination, examine_text
-from tutela.findings import UNEXAMINED, Finding
+from tutela.findings import DERIVATIVE, UNEXAMINED, Finding, shows_nudity
 from tutela.matching import Matcher
 from tutela.policy import Explanation, Policy
 from tutela.sandbox import Sandbox
@@ -21,6 +25,7 @@ from tutela.settings import Settings
 from tutela.signals import Fingerprint
 from tutela.store import Store, new_id, now
 from tutela.store.recorder import Recorder, Rows
+from tutela.store.secret import Keyring
 from tutela.store.verdicts import row_of
 from tutela.verdict import Verdict
 
@@ -43,18 +48,35 @@ class Screener:
         self.store = Store(settings.database_url)
         self.banks = Banks(self.store)
         self.recorder = Recorder(self.store)
-        self.matcher = Matcher(self.store, settings.data / "index", signals.load())
+        self.keyring = Keyring(self.store, settings.secret_path)
+        self.protection = Protection(
+            self.store,
+            self.keyring,
+            case_photos=settings.case_photos,
+            bank_photos=settings.bank_photos,
+            widely_shared=settings.widely_shared,
+        )
+        try:
+            self.matcher = self._matcher()
+        except BaseException:
+            self.store.close()
+            raise
         self.sandbox = Sandbox(settings.limits, workers=settings.workers)
 
     def screen(
-        self, source: bytes | str | Path | Content, *, context: Context | None = None
+        self,
+        source: bytes | str | Path | Content,
+        *,
+        context: Context | None = None,
+        findings: Iterable[Finding] = (),
     ) -> Verdict:
         """The verdict on bytes or on the file of that name, recorded durably.
 
-        Content that can't be examined gets a verdict too: `hold`, or `block` if its digest is
-        known. Raises `StoreError` when the verdict could not be recorded: treat that as `hold`.
+        `findings` are what your own detectors found, such as `findings.nudity(0.97)`. Content that
+        can't be examined gets a verdict too: `hold`, or `block` if its digest is known. Raises
+        `StoreError` when the verdict could not be recorded: treat that as `hold`.
         """
-        content = source if isinstance(source, Content) else Content.of(source, context)
+        content = source if isinstance(source, Content) else Content.of(source, context, findings)
         return self.judge([(content, self.examine(content))])[0]
 
     def screen_text(self, text: str, *, context: Context | None = None) -> Verdict:
@@ -64,7 +86,13 @@ class Screener:
     def screen_signals(
         self, fingerprints: Sequence[Fingerprint], *, context: Context | None = None
     ) -> Verdict:
-        """The verdict on content that only its fingerprints are known of."""
+        """The verdict on content that only its fingerprints are known of.
+
+        Derivatives of protected photos are not looked for: that needs the picture. Raises
+        `InvalidSignal` for a local fingerprint.
+        """
+        for fingerprint in fingerprints:
+            admissible(replace(fingerprint, quality=None))
         content = Content(data=b"", context=context or Context())
         return self.judge([(content, Examination(fingerprints=tuple(fingerprints)))])[0]
 
@@ -78,7 +106,8 @@ class Screener:
         """
         contents = (item if isinstance(item, Content) else Content.of(item) for item in sources)
         batch: list[tuple[Content, Examination]] = []
-        for content, examination in self.sandbox.examine_many(contents, _source):
+        examined = self.sandbox.examine_many(contents, _source, self.matcher.wanted)
+        for content, examination in examined:
             batch.append((content, examination))
             if len(batch) == BATCH:
                 yield from self.judge(batch, also)
@@ -89,7 +118,35 @@ class Screener:
         """Decode and fingerprint content in the sandbox, and run the detectors on it."""
         if content.text is not None:
             return examine_text(content.text, signals.load())
-        return self.sandbox.examine(_source(content))
+        return self.sandbox.examine(_source(content), self.matcher.wanted())
+
+    def protect(
+        self,
+        photo: bytes | str | Path,
+        *,
+        bank: str,
+        case: str = "",
+        note: str = "",
+        expires_at: datetime | None = None,
+    ) -> Protected:
+        """Take an innocent photo under protection: its manipulated derivatives are found from now.
+
+        Only its sealed local fingerprint is kept. The bank is made, of tier `reported`, if it isn't
+        there. Raises `Rejected` for a file that can't be examined, `NotProtected` for one that
+        can't be protected, and `ConfigurationError` for a secret that is lost.
+        """
+        source = photo if isinstance(photo, bytes) else Path(photo)
+        examination = self.sandbox.examine(source, frozenset([signals.LOCAL]))
+        if examination.rejected is not None:
+            raise examination.rejected
+        made = examination.fingerprints
+        (matched,) = self.matcher.match([made])
+        harmless = any(finding.tier == Tier.BENIGN for finding in matched) or bool(
+            canaries.check(self.store, (one for one in made if one.signal != signals.LOCAL))
+        )
+        return self.protection.add(
+            bank, made, case=case, note=note, expires_at=expires_at, harmless=harmless
+        )
 
     def judge(
         self, examined: Sequence[tuple[Content, Examination]], also: Also | None = None
@@ -103,6 +160,7 @@ class Screener:
             for (content, examination), findings in zip(examined, matched, strict=True)
         ]
         rows = [row_of(verdict) for verdict in verdicts]
+        rows += self.protection.sightings(list(_seen(verdicts)))
         if also is not None:
             contents = (content for content, _ in examined)
             rows += also(list(zip(contents, verdicts, strict=True)))
@@ -115,7 +173,7 @@ class Screener:
         content = source if isinstance(source, Content) else Content.of(source)
         examination = self.examine(content)
         (matched,) = self.matcher.match([examination.fingerprints])
-        findings = _findings(examination, matched)
+        findings = _findings(content, examination, matched)
         return self.policy.explain(findings, content.context, examination.media)
 
     def warm(self) -> None:
@@ -141,6 +199,18 @@ class Screener:
     ) -> None:
         self.close()
 
+    def _matcher(self) -> Matcher:
+        if self.protection.any():
+            # Found out now, and not by every upload.
+            self.keyring.get()
+        derivatives = None
+        kinds = signals.load()
+        if any(kind.name == signals.LOCAL for kind in kinds):
+            from tutela.derivatives import Derivatives
+
+            derivatives = Derivatives(self.store, self.keyring, self.protection)
+        return Matcher(self.store, self.settings.data / "index", kinds, derivatives)
+
     def _verdict(
         self,
         content: Content,
@@ -149,7 +219,7 @@ class Screener:
         match_ms: float,
     ) -> Verdict:
         started = time.perf_counter()
-        findings = _findings(examination, matched)
+        findings = _findings(content, examination, matched)
         decision = self.policy.decide(findings, content.context, examination.media)
         policy_ms = (time.perf_counter() - started) * 1e3
         return Verdict(
@@ -157,7 +227,10 @@ class Screener:
             created_at=now(),
             decision=decision,
             findings=findings,
-            fingerprints=examination.fingerprints,
+            # What derivatives are found by is never recorded nor shown.
+            fingerprints=tuple(
+                made for made in examination.fingerprints if made.signal != signals.LOCAL
+            ),
             media=examination.media,
             context=content.context,
             rejected=examination.rejected,
@@ -166,12 +239,26 @@ class Screener:
         )
 
 
-def _findings(examination: Examination, matched: Sequence[Finding]) -> tuple[Finding, ...]:
+def _findings(
+    content: Content, examination: Examination, matched: Sequence[Finding]
+) -> tuple[Finding, ...]:
+    found = (*content.findings, *examination.findings, *matched)
     rejected = examination.rejected
     if rejected is None:
-        return (*examination.findings, *matched)
+        return found
     unexamined = Finding(UNEXAMINED, "media", detail=f"{rejected.reason}: {rejected.message}")
-    return (unexamined, *examination.findings, *matched)
+    return (unexamined, *found)
+
+
+def _seen(verdicts: Sequence[Verdict]) -> Iterator[tuple[int, str, bool]]:
+    """Who showed which protected photo, and whether with nudity."""
+    for verdict in verdicts:
+        nudity = shows_nudity(verdict.findings)
+        for finding in verdict.findings:
+            if finding.kind != DERIVATIVE or finding.entry is None:
+                continue
+            if finding.tier != Tier.BENIGN and finding.review != Review.KEPT:
+                yield finding.entry, verdict.context.account, nudity
 
 
 def _source(content: Content) -> bytes | Path:

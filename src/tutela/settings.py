@@ -37,6 +37,14 @@ class Settings(BaseSettings):
     max_frames: int = Field(Limits().max_frames, ge=1)
     max_seconds: float = Field(Limits().max_seconds, gt=0)
     max_memory: int = Field(Limits().max_memory, ge=1)
+    secret_file: Path | None = None
+    """The secret of this deployment; none means `secret.key` in the data folder."""
+    case_photos: int = Field(20, ge=1)
+    """Photos that one case may protect."""
+    bank_photos: int = Field(100_000, ge=1)
+    """Protected photos that one bank may hold."""
+    widely_shared: int = Field(25, ge=2, le=1_000)
+    """Accounts that show a protected photo before a reviewer should decide about it."""
     fetch_hosts: tuple[str, ...] = ()
     """Hosts that `POST /v1/screen` may fetch from; none means that fetching is off."""
     fetch_http: bool = False
@@ -71,6 +79,11 @@ class Settings(BaseSettings):
         return Limits(
             self.max_bytes, self.max_pixels, self.max_frames, self.max_seconds, self.max_memory
         )
+
+    @property
+    def secret_path(self) -> Path:
+        """Where the secret of this deployment lies, or will."""
+        return self.secret_file or self.data / "secret.key"
 
     @property
     def database_url(self) -> str:

@@ -159,7 +159,7 @@ def test_what_is_exported_can_be_imported(
     import_bank(store, "x", _file(tmp_path, CSV))
     banks.create("copy", "reviewed")
     out = io.StringIO(newline="")
-    assert export_bank(store, "x", out, format=format) == 2
+    assert export_bank(store, "x", out, format=format).written == 2
     report = import_bank(store, "copy", io.StringIO(out.getvalue(), newline=""), source="copy")
     assert (report.added, report.errors) == (2, 0)
     before, after = ({e.text: e for e in banks.entries(name)} for name in ("x", "copy"))

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Row,
     and_,
     bindparam,
+    delete,
     func,
     insert,
     or_,
@@ -29,7 +30,7 @@ from tutela.errors import BankError, BankExists, InvalidSignal, UnknownBank, Unk
 from tutela.policy import reference
 from tutela.signals import Fingerprint
 from tutela.store import Store, now
-from tutela.store.tables import banks, entries
+from tutela.store.tables import banks, entries, sealed, sightings
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 BATCH = 10_000
@@ -93,7 +94,9 @@ class Entry:
 
     @property
     def text(self) -> str:
-        """The fingerprint as `name:value`."""
+        """The fingerprint as `name:value`; of a protected photo only that it is sealed."""
+        if self.signal == signals.LOCAL:
+            return f"{self.signal}:sealed"
         return f"{self.signal}:{signals.find(self.signal).format(self.value)}"
 
 
@@ -141,8 +144,14 @@ def admissible(fingerprint: Fingerprint) -> Fingerprint:
     """The fingerprint itself, if a bank may hold it.
 
     Raises `InvalidSignal` for a perceptual fingerprint of a picture too flat to be told from
-    others: it would match harmless pictures.
+    others: it would match harmless pictures. And for a local one, which comes in by protecting a
+    photo alone.
     """
+    if fingerprint.signal == signals.LOCAL:
+        raise InvalidSignal(
+            "local fingerprints are sealed with the secret of a deployment: they are neither "
+            "imported nor exported; protect the photo itself with `tutela protect`"
+        )
     signal = signals.find(fingerprint.signal)
     quality = fingerprint.quality
     if signal.radius is not None and quality is not None and quality < signal.min_quality:
@@ -246,7 +255,7 @@ class Banks:
             changes["tier"] = _tier(changes["tier"])
         _check_category(changes.get("category"))
         with self._store.write() as connection:
-            bank_id = _require(connection, name)
+            bank_id = require(connection, name)
             if changes:
                 connection.execute(update(banks).where(banks.c.id == bank_id).values(**changes))
         return self.get(name)
@@ -254,7 +263,7 @@ class Banks:
     def delete(self, name: str) -> int:
         """Delete a bank with its entries; returns how many entries it had."""
         with self._store.write() as connection:
-            bank_id = _require(connection, name)
+            bank_id = require(connection, name)
             removed = self._set_state(
                 connection, entries.c.bank_id == bank_id, State.DELETED, State.LIVE
             )
@@ -273,7 +282,7 @@ class Banks:
         for item in new:
             admissible(item.fingerprint)
         with self._store.write() as connection:
-            bank_id = _require(connection, name)
+            bank_id = require(connection, name)
             first = self._store.next_seq(connection, len(new)) if new else 0
             self.insert(connection, bank_id, new, first, State.LIVE)
             last = first + len(new)
@@ -429,7 +438,7 @@ class Banks:
 
     def _entries(self, name: str, condition: Any, *, limit: int) -> Iterator[Entry]:
         with self._store.read() as connection:
-            bank_id = _require(connection, name)
+            bank_id = require(connection, name)
             query = (
                 select(entries)
                 .where(entries.c.bank_id == bank_id, condition)
@@ -450,6 +459,10 @@ class Banks:
             return 0
         # One statement whatever the number: the numbers follow the ids, gaps do no harm.
         first = self._store.next_seq(connection, high - low + 1)
+        if new is State.DELETED:
+            gone = select(entries.c.id).where(chosen)
+            for table in (sightings, sealed):
+                connection.execute(delete(table).where(table.c.entry_id.in_(gone)))
         # What was withdrawn is erased with it; the number alone tells the index to forget it.
         erased = {"value": b"", "note": "", "tags": []} if new is State.DELETED else {}
         return connection.execute(
@@ -494,7 +507,8 @@ def _find(connection: Connection, name: str) -> int | None:
     )
 
 
-def _require(connection: Connection, name: str) -> int:
+def require(connection: Connection, name: str) -> int:
+    """The number of the bank of that name. Raises `UnknownBank`."""
     found = _find(connection, name)
     if found is None:
         raise UnknownBank(f"no bank is named {name}; `tutela bank list` shows those there are")

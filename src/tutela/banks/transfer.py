@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -213,24 +214,35 @@ def _move(
     return next(report for report in list_imports(store) if report.id == import_id)
 
 
-def export_bank(store: Store, bank: str, out: IO[str], *, format: str = "csv") -> int:
-    """Write every entry of a bank; returns how many. What it writes, `import_bank` reads."""
-    found = Banks(store).every_entry(bank)
-    live = (entry for entry in found if entry.state is State.LIVE)
-    if format == "jsonl":
-        return _write_lines(live, out, _plain)
-    if format == "threatexchange":
-        return _write_lines(live, out, _threatexchange)
-    if format != "csv":
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export wrote."""
+
+    written: int
+    left_out: int
+    """Protected photos: their fingerprints are sealed, and mean nothing elsewhere."""
+
+
+def export_bank(store: Store, bank: str, out: IO[str], *, format: str = "csv") -> Exported:
+    """Write every entry of a bank but protected photos. What it writes, `import_bank` reads."""
+    if format not in FORMATS:
         raise BankError(f"no format is named {format!r}; use one of {', '.join(FORMATS)}")
-    writer = csv.DictWriter(out, list(COLUMNS))
-    writer.writeheader()
-    count = 0
-    for count, entry in enumerate(live, 1):  # noqa: B007 - the last number is the answer
-        row = _plain(entry)
-        row["tags"] = " ".join(entry.tags)
-        writer.writerow(row)
-    return count
+    rows = csv.DictWriter(out, list(COLUMNS))
+    if format == "csv":
+        rows.writeheader()
+    counts: Counter[bool] = Counter()
+    for entry in Banks(store).every_entry(bank):
+        if entry.state is not State.LIVE:
+            continue
+        counts[entry.signal == signals.LOCAL] += 1
+        if entry.signal == signals.LOCAL:
+            continue
+        if format == "csv":
+            rows.writerow({**_plain(entry), "tags": " ".join(entry.tags)})
+        else:
+            row = _plain(entry) if format == "jsonl" else _threatexchange(entry)
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return Exported(counts[False], counts[True])
 
 
 def read_rows(
@@ -304,6 +316,8 @@ def _entry(row: dict[str, Any]) -> NewEntry:
     given = {field: _first(row, names) for field, names in COLUMNS.items()}
     name = str(given["signal"] or "")
     name = ALIASES.get(name.upper(), name.lower())
+    if name == signals.LOCAL:
+        admissible(Fingerprint(name, b""))
     if name not in signals.installed():
         raise InvalidSignal(f"no signal is named {name!r}; use {', '.join(signals.installed())}")
     value = signals.find(name).parse(str(given["value"] or ""))
@@ -359,13 +373,6 @@ def _threatexchange(entry: Entry) -> dict[str, Any]:
         "type": f"HASH_{entry.signal.upper()}",
         "tags": list(entry.tags),
     }
-
-
-def _write_lines(found: Iterable[Entry], out: IO[str], form: Any) -> int:
-    count = 0
-    for count, entry in enumerate(found, 1):  # noqa: B007 - the last number is the answer
-        out.write(json.dumps(form(entry), ensure_ascii=False) + "\n")
-    return count
 
 
 def _note(report: ImportReport, line: int, message: str) -> None:

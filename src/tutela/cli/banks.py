@@ -344,20 +344,28 @@ def export(
     format: Annotated[str, typer.Option(help="csv, jsonl or threatexchange.")] = "csv",
 ) -> None:
     """Export a bank's live entries."""
+    import contextlib
     import sys
+    from typing import IO
 
     from tutela.banks import export_bank
 
     store = options(context).store()
-    if out is None:
-        export_bank(store, name, sys.stdout, format=format)
-        return
     try:
-        with out.open("w", encoding="utf-8", newline="") as file:
-            count = export_bank(store, name, file, format=format)
+        with contextlib.ExitStack() as stack:
+            file: IO[str] = sys.stdout
+            if out is not None:
+                file = stack.enter_context(out.open("w", encoding="utf-8", newline=""))
+            done = export_bank(store, name, file, format=format)
     except OSError as error:
+        if out is None:
+            raise
         raise BankError(f"{out} can't be written: {error.strerror}") from error
-    typer.echo(f"wrote {count:,} entries to {out}")
+    if out is not None:
+        typer.echo(f"wrote {done.written:,} entries to {out}")
+    if done.left_out:
+        text = f"left out {done.left_out:,} protected photos: their fingerprints are sealed"
+        typer.secho(f"tutela: {text}", err=True, fg="yellow")
 
 
 @app.command()

@@ -14,11 +14,18 @@ from itertools import islice, product
 from pathlib import Path
 
 from tutela.errors import PolicyError
-from tutela.findings import FAILURE, MATCH, UNEXAMINED, Finding
+from tutela.findings import DERIVATIVE, FAILURE, MATCH, NUDITY, UNEXAMINED, Finding
 from tutela.media.types import MediaFacts
 from tutela.policy import reference as reference_data
 from tutela.policy.decision import Context
-from tutela.policy.engine import NOT_ALLOWED, Policy, read_text, source_name
+from tutela.policy.engine import (
+    DERIVATIVE_HOLDS,
+    NOT_ALLOWED,
+    UNVERIFIED,
+    Policy,
+    read_text,
+    source_name,
+)
 from tutela.policy.rules import Document, Problem, Rule, read
 from tutela.policy.source import Source
 
@@ -28,6 +35,10 @@ MAX_PROBES = 400
 _STRING = re.compile(r"\"([^\"\\\n]*)\"|'([^'\\\n]*)'")
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?")
 _MISSING = re.compile(r"Key not found in map : (\".*\")")
+_CLAMPED = {
+    UNVERIFIED: "a match that nobody verified",
+    DERIVATIVE_HOLDS: "a derivative of a protected photo",
+}
 _TEXTS = ("bank", "signal", "category", "source", "owner", "part", "variant", "detail")
 _PLACES = ("surface", "account", "jurisdiction", "locale")
 
@@ -74,16 +85,17 @@ def _try(rule: Rule, document: Document) -> Iterator[str]:
     """What this rule does on made-up input that its author should know."""
     alone = replace(document, rules=(rule,), suppressions=(), problems=())
     policy = Policy(alone, "probe")
-    failed = clamped = False
+    failed = False
+    clamped: set[str] = set()
     for findings, context in islice(_probes(rule.condition.text), MAX_PROBES):
         outcome = policy.explain(findings, context, MediaFacts()).outcomes[0]
         if outcome.error and not failed:
             failed = True
             cure = _cure(outcome.error)
             yield f"fails on some content, which is then held: {outcome.error}{cure}"
-        if outcome.clamped and not clamped:
-            clamped = True
-            yield "asks to block on a match that nobody verified; it will hold instead"
+        if outcome.clamp and outcome.clamp not in clamped:
+            clamped.add(outcome.clamp)
+            yield f"asks to block on {_CLAMPED[outcome.clamp]}; it will hold instead"
 
 
 def _cure(error: str) -> str:
@@ -92,7 +104,10 @@ def _cure(error: str) -> str:
 
 
 def _probes(condition: str) -> Iterator[tuple[list[Finding], Context]]:
-    """Unverified matches in contexts, their values taken from the condition's own literals."""
+    """Unverified matches, and derivatives if it asks for them, in contexts.
+
+    Their values are taken from the condition's own literals.
+    """
     words = list(dict.fromkeys(a or b for a, b in _STRING.findall(condition)))
     figures = [float(figure) for figure in _NUMBER.findall(condition)]
     near = sorted({0, 1, *(int(figure) + step for figure in figures for step in (0, 1))})
@@ -124,3 +139,9 @@ def _probes(condition: str) -> Iterator[tuple[list[Finding], Context]]:
         finding = replace(finding, **dict(zip(fields, texts, strict=True)))
         context = Context(tags=labels, **dict(zip(places, where, strict=True)))
         yield [finding] * count, context
+        if DERIVATIVE in words:
+            nude = Finding(NUDITY, "probe", likelihood=1.0)
+            for tier in ("reviewed", "confirmed"):
+                shown = replace(finding, kind=DERIVATIVE, tier=tier, distance=None)
+                yield [shown], context
+                yield [shown, nude], context

@@ -89,6 +89,9 @@ class RuleOutcome:
     error: str = ""
     """Why the condition could not be evaluated; it then gives at least `hold`."""
     clamped: str = ""
+    """Where the engine kept it from blocking, …"""
+    clamp: str = ""
+    """… and the id of the engine's own rule that did."""
 
 
 @dataclass(frozen=True, slots=True)

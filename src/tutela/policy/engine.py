@@ -1,10 +1,12 @@
 """Policy: the rules applied to findings. Pure and deterministic; it never reads a clock or a file
 after it is loaded.
 
-Two things hold whatever the rules say. A match that nobody verified gives no block: a block
+Some things hold whatever the rules say. A match that nobody verified gives no block: a block
 stands only if its rule still holds when every match of a tier other than `confirmed` and
-`reviewed` is taken away. And content that was not fully examined is never allowed. Where the
-engine overrides a rule it says so, under an id that starts with `always:`.
+`reviewed` is taken away. Nor does a derivative of any tier: it shows the same photograph, not what
+was made of it. Content that was not fully examined is never allowed. And what the caller found
+never makes a verdict milder. Where the engine overrides a rule it says so, under an id that starts
+with `always:`.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from itertools import product
 from pathlib import Path
 
 from tutela.errors import PolicyError
-from tutela.findings import MATCH, NOT_EXAMINED, Finding
+from tutela.findings import CALLER, DERIVATIVE, MATCH, NOT_EXAMINED, Finding
 from tutela.media.types import MediaFacts
 from tutela.policy import reference as reference_data
 from tutela.policy.decision import (
@@ -36,6 +38,8 @@ from tutela.policy.rules import Document, Rule, read
 from tutela.policy.source import Source
 
 UNVERIFIED = "always:unverified-never-blocks"
+DERIVATIVE_HOLDS = "always:derivative-never-blocks"
+NEVER_MILDER = "always:caller-never-milder"
 NOT_ALLOWED = "always:unexamined-never-allowed"
 FAILED = "always:failed-condition-holds"
 
@@ -46,6 +50,10 @@ SHOWN = 3
 MAX_TRIES = 20_000
 """Pairs of a match and a benign one that suppressions are tried on; beyond, the content holds."""
 
+_CLAMPS = {
+    UNVERIFIED: "A match that nobody verified gives no block",
+    DERIVATIVE_HOLDS: "A derivative of a protected photo gives no block: a person decides",
+}
 _NO_MEDIA = MediaFacts()
 
 
@@ -107,7 +115,8 @@ class Policy:
         media: MediaFacts | None = None,
     ) -> Decision:
         """The strongest action that any rule gives; the policy's default when none holds."""
-        return self._decision(findings, self._run(findings, context, media))
+        decision = self._decision(findings, self._run(findings, context, media))
+        return self._no_milder(decision, findings, context, media)
 
     def explain(
         self,
@@ -117,7 +126,7 @@ class Policy:
     ) -> Explanation:
         """The same decision with every rule's part in it, and what would change it."""
         run = self._run(findings, context, media)
-        decision = self._decision(findings, run)
+        decision = self._no_milder(self._decision(findings, run), findings, context, media)
         return Explanation(
             decision=decision,
             findings=tuple(finding.describe() for finding in findings),
@@ -125,6 +134,30 @@ class Policy:
             suppressed=run.suppressed,
             why=self._why(decision),
             needed=self._needed(decision, run, findings, context, media),
+        )
+
+    def _no_milder(
+        self,
+        decision: Decision,
+        findings: Sequence[Finding],
+        context: Context,
+        media: MediaFacts | None,
+    ) -> Decision:
+        """The decision without the caller's findings where that is the stricter one."""
+        own = [n for n, finding in enumerate(findings) if finding.source != CALLER]
+        if len(own) == len(findings):
+            return decision
+        rest = [findings[n] for n in own]
+        without = self._decision(rest, self._run(rest, context, media))
+        if stronger(without.action) <= stronger(decision.action):
+            return decision
+        text = "What the caller found would make the verdict milder: it does not count"
+        return replace(
+            without,
+            rules=(*without.rules, NEVER_MILDER),
+            reasons=(*without.reasons, text),
+            rests_on=tuple(own[n] for n in without.rests_on),
+            clamped=(*without.clamped, text),
         )
 
     def _run(self, findings: Sequence[Finding], context: Context, media: MediaFacts | None) -> _Run:
@@ -159,7 +192,13 @@ class Policy:
         category = rule.category or self._worst(findings[n].category for n in named)
         reason = _reason(rule.reason or f"Rule {rule.id} holds", findings, named)
         outcome = _outcome(rule, rule.action, named, category or None, reason)
-        return outcome if stands else _clamp(outcome)
+        if stands:
+            return outcome
+        vouched = tuple(n for n in live if n in verified or findings[n].tier in VERIFIED_TIERS)
+        return _clamp(
+            outcome,
+            DERIVATIVE_HOLDS if _true(rule.condition, seen.rules(vouched)) else UNVERIFIED,
+        )
 
     def _suppress(
         self, findings: Sequence[Finding], seen: Input
@@ -179,6 +218,9 @@ class Policy:
             return [], [f"{tries} pairs of matches are too many to set any aside"]
         for alike in matches.values():
             for rule, other in product(self._suppressions, benign.values()):
+                if findings[other].kind == DERIVATIVE != findings[alike[0]].kind:
+                    # That a harmless photo is in it says nothing about what else it matches.
+                    continue
                 try:
                     if rule.condition.holds(seen.suppress(alike[0], other)):
                         suppressed += [Suppression(rule.id, n, other) for n in alike]
@@ -201,9 +243,9 @@ class Policy:
         clamped = [outcome.clamped for outcome in run.outcomes if outcome.clamped]
         category = self._worst(outcome.category or "" for outcome in winners)
         rests_on = {n for outcome in winners for n in outcome.findings}
-        if any(outcome.clamped for outcome in winners):
-            rules.append(UNVERIFIED)
-            reasons.append("A match that nobody verified gives no block")
+        for clamp in dict.fromkeys(outcome.clamp for outcome in winners if outcome.clamp):
+            rules.append(clamp)
+            reasons.append(_CLAMPS[clamp])
         if action == "hold" and (run.broken or any(outcome.error for outcome in winners)):
             rules.append(FAILED)
             reasons += run.broken or ["A rule that can't be evaluated holds the content"]
@@ -279,16 +321,22 @@ def source_name(path: Path | str | None) -> str:
 
 
 def _may_block(finding: Finding) -> bool:
-    """Whether a block may rest on it: anything but a match, or a claim, of an unverified tier."""
+    """Whether a block may rest on it: no derivative, nor a match or claim of an unverified tier."""
+    if finding.kind == DERIVATIVE:
+        return False
     return finding.tier in VERIFIED_TIERS or (finding.kind != MATCH and not finding.tier)
 
 
 def _is_benign(finding: Finding) -> bool:
-    return finding.kind == MATCH and finding.tier == "benign" and finding.distance is not None
+    if finding.tier != "benign":
+        return False
+    return finding.kind == DERIVATIVE or (finding.kind == MATCH and finding.distance is not None)
 
 
 def _may_be_suppressed(finding: Finding) -> bool:
-    """Never a confirmed exact match, and never anything but a match."""
+    """Never a confirmed exact match, and never anything but a match or a derivative."""
+    if finding.kind == DERIVATIVE:
+        return finding.tier != "benign"
     exact = finding.distance is None or finding.distance == 0
     return (
         finding.kind == MATCH
@@ -345,9 +393,10 @@ def _failed(rule: Rule, error: str) -> RuleOutcome:
     return replace(outcome, error=error)
 
 
-def _clamp(outcome: RuleOutcome) -> RuleOutcome:
-    text = f"Rule {outcome.rule} asks to block on a match that nobody verified: it holds"
-    return replace(outcome, given="hold", clamped=text)
+def _clamp(outcome: RuleOutcome, clamp: str) -> RuleOutcome:
+    what = "a match that nobody verified" if clamp == UNVERIFIED else "a derivative"
+    text = f"Rule {outcome.rule} asks to block on {what}: it holds"
+    return replace(outcome, given="hold", clamped=text, clamp=clamp)
 
 
 def _reason(text: str, findings: Sequence[Finding], named: Sequence[int]) -> str:

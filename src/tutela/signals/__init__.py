@@ -10,6 +10,7 @@ from tutela.errors import ConfigurationError, InvalidSignal
 from tutela.signals.base import Fingerprint, Hit, Match, SignalType, nearest
 
 __all__ = [
+    "LOCAL",
     "Fingerprint",
     "Hit",
     "Match",
@@ -22,6 +23,9 @@ __all__ = [
 ]
 
 GROUP = "tutela.signals"
+LOCAL = "local"
+"""The signal that finds derivatives of protected photos. It is taken of content only where there
+are any, kept only keyed and sealed, and never shown or recorded."""
 
 
 @cache
