@@ -363,7 +363,7 @@ def _caption(
 ) -> None:
     """The text as large as fits the box, in its middle."""
     left, top, right, bottom = box
-    size = min(0.8 * (bottom - top), 1.8 * (right - left) / len(text))
+    size = min(0.8 * (bottom - top), 1.4 * (right - left) / len(text))
     ink, edge = ((255, 255, 255), (0, 0, 0)) if outlined or rng.random() < 0.5 else ((0,) * 3,) * 2
     draw.text(
         ((left + right) / 2, (top + bottom) / 2),
