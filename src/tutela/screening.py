@@ -49,13 +49,7 @@ class Screener:
         self.banks = Banks(self.store)
         self.recorder = Recorder(self.store)
         self.keyring = Keyring(self.store, settings.secret_path)
-        self.protection = Protection(
-            self.store,
-            self.keyring,
-            case_photos=settings.case_photos,
-            bank_photos=settings.bank_photos,
-            widely_shared=settings.widely_shared,
-        )
+        self.protection = Protection.of(self.store, self.keyring, settings)
         try:
             self.matcher = self._matcher()
         except BaseException:

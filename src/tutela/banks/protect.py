@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Connection, Row, func, insert, or_, select, update
 
@@ -27,6 +27,7 @@ from tutela.errors import (
     Unprotectable,
 )
 from tutela.index.live import Change
+from tutela.settings import Settings
 from tutela.signals import Fingerprint
 from tutela.store import Store, now
 from tutela.store.recorder import Rows
@@ -95,6 +96,17 @@ class Protection:
         self.case_photos = case_photos
         self.bank_photos = bank_photos
         self.widely_shared = widely_shared
+
+    @classmethod
+    def of(cls, store: Store, keyring: Keyring, settings: Settings) -> Self:
+        """With the limits of these settings."""
+        return cls(
+            store,
+            keyring,
+            case_photos=settings.case_photos,
+            bank_photos=settings.bank_photos,
+            widely_shared=settings.widely_shared,
+        )
 
     def any(self) -> bool:
         """Whether anything is under protection."""

@@ -34,14 +34,15 @@ def _banks(context: typer.Context) -> Banks:
     return Banks(options(context).store())
 
 
-def _time(text: str | None) -> datetime | None:
+def moment(text: str | None) -> datetime | None:
+    """The time that an option names; UTC unless it says otherwise. Raises `BankError`."""
     if text is None:
         return None
     try:
-        moment = datetime.fromisoformat(text)
+        given = datetime.fromisoformat(text)
     except ValueError:
         raise BankError(f"{text!r} is no ISO 8601 time; write e.g. 2027-01-31") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return given if given.tzinfo else given.replace(tzinfo=UTC)
 
 
 def _shown(value: Any) -> Any:
@@ -150,7 +151,7 @@ def add(
         raise BankError("name files, or fingerprints with --signal pdq:HEX")
     banks = _banks(context)
     banks.get(name)
-    until = _time(expires)
+    until = moment(expires)
     new: list[NewEntry] = []
     left_out: list[str] = []
     for text in signal or ():
@@ -228,7 +229,7 @@ def edit(
     """Change a bank or one of its entries."""
     given: dict[str, Any] = {"owner": owner, "purpose": purpose, "category": category, "tier": tier}
     if entry is not None:
-        given = {"note": note, "expires_at": _time(expires)} | given
+        given = {"note": note, "expires_at": moment(expires)} | given
     elif note is not None or expires is not None:
         raise BankError("a note and an expiry belong to an entry; name it with --entry")
     changes = {key: value for key, value in given.items() if value is not None}
@@ -257,8 +258,8 @@ def disable(
     as_json: Json = False,
 ) -> None:
     """Keep a bank, or one entry, from matching; for good or until a time."""
-    moment = _time(until)
-    changes = {"disabled_until": moment} if moment else {"enabled": False}
+    end = moment(until)
+    changes = {"disabled_until": end} if end else {"enabled": False}
     _change(context, name, entry, changes, as_json)
 
 

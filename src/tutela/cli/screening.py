@@ -49,13 +49,19 @@ def screen(
     files: Annotated[list[Path], typer.Argument(help="The files to screen.", metavar="FILE…")],
     surface: Surface = "",
     jurisdiction: Jurisdiction = "",
+    nudity: Annotated[
+        float | None,
+        typer.Option(help="Likelihood of nudity, by a classifier of your own.", min=0, max=1),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Screen files and say what to do with each: allow, hold or block."""
+    from tutela import findings
     from tutela.content import Content
 
     given = _context(surface, jurisdiction)
-    contents = [Content(path=path, context=given, name=str(path)) for path in files]
+    own = () if nudity is None else (findings.nudity(nudity),)
+    contents = [Content(path=path, context=given, findings=own, name=str(path)) for path in files]
     actions = []
     with options(context).screener(most=len(files)) as screener:
         # One at a time, in the order given: what a script reads lines up with what it asked.

@@ -94,6 +94,7 @@ class _Beside:
             for name, work, every in (
                 ("follow", self._follow, FOLLOW),
                 ("compact", screener.matcher.compact, 5.0),
+                ("waiting", self._count_waiting, 5.0),
                 ("forget", partial(forget_old, screener.store), 3600.0),
             )
         ]
@@ -113,6 +114,9 @@ class _Beside:
         metrics.INDEX_AGE.set(matcher.age)
         for name, status in matcher.status().items():
             metrics.INDEX_ENTRIES.labels(name).set(status.entries)
+
+    def _count_waiting(self) -> None:
+        metrics.WAITING.set(len(self._screener.protection.waiting()))
 
     def _run(self, work: Callable[[], None], every: float) -> None:
         while not self._stop.wait(every):

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 import anyio.to_thread
 from fastapi import APIRouter, Query, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.datastructures import UploadFile
 
 from tutela import signals
 from tutela.banks import Bank, Banks, Entry, import_bank
@@ -19,13 +22,16 @@ from tutela.content import Content
 from tutela.server.access import needs, screener_of
 from tutela.server.errors import Refused
 from tutela.server.keys import Scope
+from tutela.server.screening import form_of
 from tutela.server.shapes import (
     BankChange,
     BankIn,
+    DecisionIn,
     EntriesIn,
     EntryChange,
     ImportNumber,
     Number,
+    ProtectIn,
 )
 from tutela.signals import Fingerprint
 
@@ -99,9 +105,7 @@ async def entries(
 async def add_entries(request: Request, name: str, new: EntriesIn) -> dict[str, Any]:
     """Put fingerprints into a bank."""
     items = []
-    expires = new.expires_at
-    if expires is not None and expires.tzinfo is None:
-        expires = expires.replace(tzinfo=UTC)
+    expires = _utc(new.expires_at)
     for text in new.signals:
         kind, value = signals.parse(text)
         fingerprint = Fingerprint(kind.name, value)
@@ -139,6 +143,71 @@ async def add_picture(request: Request, name: str, note: str = "") -> dict[str, 
         "duplicates": added.duplicates,
         "left_out": left_out,
     }
+
+
+@router.post(
+    "/banks/{name}/protect",
+    dependencies=WRITE,
+    status_code=201,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["file"],
+                        "properties": {
+                            "file": {"type": "string", "format": "binary"},
+                            **ProtectIn.model_json_schema()["properties"],
+                        },
+                    }
+                }
+            },
+        }
+    },
+)
+async def protect(request: Request, name: str) -> dict[str, Any]:
+    """Take an innocent photo under protection: its manipulated derivatives are found from now.
+
+    Kept is its sealed local fingerprint alone. A bank that isn't there is made, of tier reported.
+    """
+    form = await form_of(request, most=1)
+    try:
+        file = form.get("file")
+        fields = {key: value for key, value in form.multi_items() if key != "file"}
+        if not isinstance(file, UploadFile) or len(form.multi_items()) != 1 + len(fields):
+            raise Refused(422, "invalid-request", "Send one `file`, and each field once.")
+        try:
+            given = ProtectIn.model_validate(fields)
+        except ValidationError as error:
+            raise RequestValidationError(error.errors(include_input=False)) from None
+        photo = await file.read()
+    finally:
+        await form.close()
+    done = await _run(
+        screener_of(request).protect,
+        photo,
+        bank=name,
+        case=given.case,
+        note=given.note,
+        expires_at=_utc(given.expires_at),
+    )
+    return {"bank": name, **asdict(done)}
+
+
+@router.get("/aside", dependencies=READ)
+async def aside(request: Request) -> list[dict[str, Any]]:
+    """Protected photos that a reviewer should decide about, the most urgent first."""
+    return [asdict(one) for one in await _run(screener_of(request).protection.waiting)]
+
+
+@router.post("/aside/{entry_id}", dependencies=WRITE)
+async def decide(request: Request, entry_id: Number, given: DecisionIn) -> dict[str, Any]:
+    """Decide about a protected photo: keep it, as reviewed, or drop it for good."""
+    keep = given.decision == "keep"
+    await _run(screener_of(request).protection.decide, entry_id, keep=keep)
+    return {"entry": entry_id, "decision": given.decision}
 
 
 @router.patch("/banks/{name}/entries/{entry_id}", dependencies=WRITE)
@@ -206,6 +275,12 @@ async def roll_back_import(request: Request, number: ImportNumber) -> dict[str, 
 async def release_import(request: Request, number: ImportNumber) -> dict[str, Any]:
     """Let a quarantined import count."""
     return asdict(await _run(release, screener_of(request).store, number))
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    """A time without a zone is UTC."""
+    naive = moment is not None and moment.tzinfo is None
+    return moment.replace(tzinfo=UTC) if moment is not None and naive else moment
 
 
 def _bank(bank: Bank) -> dict[str, Any]:

@@ -30,6 +30,11 @@ INDEX_AGE = Gauge(
 INDEX_ENTRIES = Gauge(
     "tutela_index_entries", "Entries searched.", ["signal"], multiprocess_mode="max"
 )
+WAITING = Gauge(
+    "tutela_protected_waiting",
+    "Protected photos that a reviewer should decide about.",
+    multiprocess_mode="max",
+)
 
 
 def exposition() -> bytes:

@@ -15,14 +15,16 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.responses import Response
 
-from tutela import signals
+from tutela import findings, signals
+from tutela.banks.bank import admissible
 from tutela.content import Content, Context
 from tutela.errors import InvalidSignal, StoreError
 from tutela.examine import Examination
+from tutela.findings import Finding
 from tutela.screening import Screener
 from tutela.server import metrics
 from tutela.server.access import needs, screener_of
@@ -55,6 +57,7 @@ class Item:
             (content.text or "").encode("utf-8", "surrogatepass"),
             *(f"{made.signal}:{made.value.hex()}".encode() for made in self.fingerprints or ()),
             orjson.dumps(asdict(content.context), option=orjson.OPT_SORT_KEYS),
+            *(orjson.dumps(found.to_json()) for found in content.findings),
         )
         return b"".join(hashlib.sha256(part).digest() for part in parts)
 
@@ -70,6 +73,7 @@ BODY = {
                     "properties": {
                         "file": {"type": "string", "format": "binary"},
                         "context": {"type": "string", "description": "JSON, as below."},
+                        "nudity": {"type": "number", "minimum": 0, "maximum": 1},
                     },
                 }
             },
@@ -133,7 +137,8 @@ async def screen(request: Request) -> Response:
     elif kind == "application/json":
         items = [await _item(request, _parsed(ScreenIn, await request.body()))]
     elif kind == "application/octet-stream" or kind.startswith("image/"):
-        items = [Item(Content(data=await request.body()))]
+        own = _nudity(request.query_params.get("nudity"))
+        items = [Item(Content(data=await request.body(), findings=own))]
     else:
         raise Refused(
             415, "unsupported-media-type", "Send multipart, JSON or the bytes themselves."
@@ -271,14 +276,28 @@ def _parsed(shape: type[Model], body: bytes) -> Model:
 
 
 async def _item(request: Request, given: ScreenIn) -> Item:
-    context = given.context.context()
+    content = partial(
+        Content,
+        context=given.context.context(),
+        findings=() if given.nudity is None else (findings.nudity(given.nudity),),
+    )
     if given.signals is not None:
-        return Item(Content(data=b"", context=context), _fingerprints(given.signals))
+        return Item(content(data=b""), _fingerprints(given.signals))
     if given.text is not None:
-        return Item(Content(text=given.text, context=context))
+        return Item(content(text=given.text))
     if given.url is not None:
-        return Item(Content(data=await _fetched(request, given.url), context=context))
-    return Item(Content(data=given.data, context=context))
+        return Item(content(data=await _fetched(request, given.url)))
+    return Item(content(data=given.data))
+
+
+def _nudity(text: object) -> tuple[Finding, ...]:
+    """What a form or a query says of nudity."""
+    if text is None:
+        return ()
+    try:
+        return (findings.nudity(float(str(text))),)
+    except ValueError:
+        raise Refused(422, "invalid-request", "nudity is a number from 0 to 1.") from None
 
 
 def _fingerprints(given: dict[str, str]) -> tuple[Fingerprint, ...]:
@@ -288,7 +307,7 @@ def _fingerprints(given: dict[str, str]) -> tuple[Fingerprint, ...]:
             raise InvalidSignal(
                 f"no such signal; this server knows {', '.join(signals.installed())}"
             )
-        made.append(Fingerprint(name, signals.find(name).parse(text)))
+        made.append(admissible(Fingerprint(name, signals.find(name).parse(text))))
     return tuple(made)
 
 
@@ -302,27 +321,40 @@ async def _fetched(request: Request, url: str) -> bytes:
     return data
 
 
-class _InMemory(MultiPartParser):
+class InMemory(MultiPartParser):
     """Uploads stay in memory: the default writes larger ones into a temporary file."""
 
     spool_max_size = 1 << 62
 
 
-async def _uploads(request: Request, *, most: int) -> list[Item]:
-    parser = _InMemory(request.headers, request.stream(), max_files=most, max_fields=4)
+async def form_of(request: Request, *, most: int) -> FormData:
+    """The form, with at most so many files; close it."""
+    parser = InMemory(request.headers, request.stream(), max_files=most, max_fields=4)
     try:
-        form = await parser.parse()
+        return await parser.parse()
     except (MultiPartException, KeyError) as error:
         reason = getattr(error, "message", "no boundary")
         raise Refused(400, "bad-request", f"The multipart body can't be read: {reason}") from None
+
+
+async def _uploads(request: Request, *, most: int) -> list[Item]:
+    form = await form_of(request, most=most)
     try:
         given = form.get("context")
         context = Context()
         if isinstance(given, str):
             context = _parsed(ContextIn, given.encode()).context()
         files = [part for part in form.getlist("file") if isinstance(part, UploadFile)]
-        if not files or len(form.multi_items()) != len(files) + ("context" in form):
-            raise Refused(422, "invalid-request", "Send `file` parts, and at most one `context`.")
-        return [Item(Content(data=await file.read(), context=context)) for file in files]
+        own = _nudity(form.get("nudity"))
+        others = ("context" in form) + ("nudity" in form)
+        if not files or len(form.multi_items()) != len(files) + others:
+            raise Refused(
+                422,
+                "invalid-request",
+                "Send `file` parts, and at most one `context` and one `nudity`.",
+            )
+        return [
+            Item(Content(data=await file.read(), context=context, findings=own)) for file in files
+        ]
     finally:
         await form.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from fastapi import Path
 from pydantic import (
@@ -25,6 +25,7 @@ Short = Annotated[str, StringConstraints(max_length=200, pattern=NO_NUL)]
 Text = Annotated[str, StringConstraints(max_length=2_000, pattern=NO_NUL)]
 Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
 ImportNumber = Annotated[int, Path(ge=1, le=2**31 - 1)]
+Likelihood = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 MAX_BATCH = 100
 
 
@@ -76,6 +77,9 @@ class ScreenIn(Shape):
         default=None, repr=False
     )
     context: ContextIn = ContextIn()
+    nudity: Likelihood | None = Field(
+        default=None, description="Likelihood of nudity, by a classifier of your own."
+    )
 
     @model_validator(mode="after")
     def _one(self) -> ScreenIn:
@@ -144,6 +148,20 @@ class EntriesIn(Shape):
     note: Text = ""
     tags: list[Short] = Field(default_factory=list, max_length=32)
     expires_at: datetime | None = None
+
+
+class ProtectIn(Shape):
+    """What goes with a photo to protect."""
+
+    case: Short = Field(default="", description="Your reference to the case.")
+    note: Text = ""
+    expires_at: datetime | None = None
+
+
+class DecisionIn(Shape):
+    """A reviewer's decision on a protected photo."""
+
+    decision: Literal["keep", "drop"]
 
 
 class EntryChange(Change):
