@@ -235,7 +235,7 @@ def tilted(picture: Picture, rng: Rng, strength: float, others: Others) -> Pictu
     width, height = picture.size
     radians = np.radians(strength)
     ratio = max(width / height, height / width)
-    kept = 1 / (np.cos(radians) + np.sin(radians) * ratio)
+    kept = 1 / (np.cos(radians) + np.sin(radians) * ratio) - 2 / min(width, height)
     inside = picture.rotate(angle, BICUBIC)
     return cropped(inside, rng, float(kept), (), shift=0.0)
 
@@ -475,7 +475,14 @@ ALTERATIONS = (
     ),
     Alteration("50 % crop", cropped, 0.5, SIDES, "share of each side", target=0.95),
     Alteration("mirrored", mirrored, 1.0, target=0.95),
-    Alteration("bordered", bordered, 0.25, (0.1, 0.25, 0.5, 0.75, 1.0), "border", target=0.95),
+    Alteration(
+        "bordered",
+        bordered,
+        0.25,
+        (0.1, 0.25, 0.5, 0.75, 1.0),
+        "border, share of the side",
+        target=0.95,
+    ),
     Alteration("collage", collage, 2, (2, 3, 4), "cells across", target=0.95, borrows=3),
     Alteration("screenshot", screenshot, 0.72, SHARES, "share of the width", target=0.95),
     Alteration(

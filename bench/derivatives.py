@@ -222,9 +222,11 @@ def ask_local(told: Told, data: bytes, others: Iterable[int], related: frozenset
     from tutela.signals import local
 
     source = told.altered.source
-    query = fingerprint(data).value
+    value = fingerprint(data).value
+    queries = (value, local.mirrored(value))
     for number in {source, *others}:
-        found = local.compare(query, REGISTERED[number].local)
+        matches = [local.compare(query, REGISTERED[number].local) for query in queries]
+        found = max(filter(None, matches), key=lambda match: match.likelihood, default=None)
         if found is None:
             continue
         if number == source:
@@ -417,19 +419,27 @@ def plot(told: list[Told], shown: list[Column], path: Path) -> None:
         down, across, figsize=(3.3 * across, 2.7 * down), sharey=True, squeeze=False
     )
     # Okabe and Ito's colours, with a marker and a dash each, so that no colour alone decides.
-    styles = (("#0072B2", "o", "-"), ("#E69F00", "s", "--"), ("#009E73", "^", "-."))
-    styles += (("#CC79A7", "D", ":"), ("#56B4E9", "v", "--"))
+    # Markers are open and shrink, so that lines on one another show.
+    styles = (("#0072B2", "o", "-", 8), ("#D55E00", "s", "--", 6), ("#009E73", "^", "-.", 4))
+    styles += (("#CC79A7", "D", ":", 3),)
     for axis in grid.flat[len(panels) :]:
         axis.set_visible(False)
     for axis, alteration in zip(grid.flat, panels, strict=False):
         places = range(len(alteration.strengths))
-        for column, (colour, marker, dash) in zip(shown, styles, strict=False):
+        for column, (colour, marker, dash, size) in zip(shown, styles, strict=False):
             recall = [
                 100 * share(groups[alteration.name, strength], column)
                 for strength in alteration.strengths
             ]
             axis.plot(
-                places, recall, dash, color=colour, marker=marker, markersize=5, label=column.title
+                places,
+                recall,
+                dash,
+                color=colour,
+                marker=marker,
+                markersize=size,
+                markerfacecolor="white",
+                label=column.title,
             )
         axis.axvline(alteration.strengths.index(alteration.strength), color="#bbbbbb", zorder=0)
         axis.set_title(alteration.name, fontsize=9)
