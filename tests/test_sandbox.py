@@ -174,6 +174,7 @@ class Faulty:
             "number": frame.f_locals["number"], "fingerprints": [], "rejected": None,
             "media": {{"size": len(frame.f_locals["payload"])}}, "timings": {{}},
             "findings": [{{"kind": "match", "source": "trigger", "tier": "confirmed"}}],
+            "previews": [],
         }})
         self.answer(ANSWER.pack(len(body)) + body)
         time.sleep(60)
@@ -593,6 +594,7 @@ ANSWER = {
     "rejected": None,
     "timings": {"decode": 0.5},
     "findings": [{"kind": "trigger", "source": "trigger", "detail": "harmless"}],
+    "previews": [],
 }
 
 
@@ -616,6 +618,13 @@ def finding(**more: object) -> dict[str, object]:
         finding(likelihood="certain"),
         {"findings": ANSWER["findings"] * 2000},  # type: ignore[operator]
         {"findings": {"kind": "trigger"}},
+        {"previews": [["", 2, 1, "0000"]] * 40},
+        {"previews": [["", 2, 1, "00"]]},
+        {"previews": [["", 2, True, "0000"]]},
+        {"previews": [["", -1, -2, "0000"]]},
+        {"previews": [["", 481, 1, "00" * 481]]},
+        {"previews": [["\x1b[2J", 2, 1, "0000"]]},
+        {"previews": [["", 2, 1]]},
         {"fingerprints": ANSWER["fingerprints"] * 2000},  # type: ignore[operator]
         {"fingerprints": [["sha256", "00" * 31, None, "", []]]},
         {"fingerprints": [["sha256", "00" * 32, 101, "", []]]},

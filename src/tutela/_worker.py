@@ -22,7 +22,7 @@ from tutela._confine import confine, data_in_use
 from tutela.errors import Rejected
 from tutela.examine import Examination
 from tutela.media import Limits, image, jpeg_scan
-from tutela.sandbox import ANSWER, REQUEST, TIRED
+from tutela.sandbox import ANSWER, LOOK, REQUEST, TIRED
 
 FAILED = 70
 """Exit status of a worker in which a signal or detector raised."""
@@ -53,14 +53,14 @@ def main() -> None:
     # Between frames a decoder can stop itself, which costs no new process.
     gentle = replace(limits, max_seconds=GENTLE * limits.max_seconds)
     while len(head := requests.read(REQUEST.size)) == REQUEST.size:
-        number, length, skip = REQUEST.unpack(head)
-        asked = [kind for place, kind in enumerate(chosen) if not skip >> place & 1]
+        number, length, flags = REQUEST.unpack(head)
+        asked = [kind for place, kind in enumerate(chosen) if not flags >> place & 1]
         payload = requests.read(length)
         if len(payload) < length:
             break
         _alarm(overrun)
         try:
-            done = examining.examine(payload, asked, gentle)
+            done = examining.examine(payload, asked, gentle, look=bool(flags & LOOK))
         except Rejected as error:
             done = Examination(rejected=error)
         except BaseException:
@@ -92,6 +92,9 @@ def encode(number: int, done: Examination) -> bytes:
             "rejected": done.rejected and (done.rejected.reason, done.rejected.message),
             "timings": done.timings,
             "findings": [finding.to_json() for finding in done.findings],
+            "previews": [
+                (small.part, small.width, small.height, small.luma.hex()) for small in done.previews
+            ],
         }
     )
 

@@ -14,6 +14,7 @@ from tutela.detectors import Subject
 from tutela.errors import Reason, Rejected
 from tutela.findings import Finding
 from tutela.media import Limits, Media, decode
+from tutela.media.preview import Preview, previews
 from tutela.media.types import MediaFacts
 from tutela.signals.base import Fingerprint, SignalType
 
@@ -33,10 +34,16 @@ class Examination:
     """Milliseconds by step: `decode`, each signal by its name, `detect`."""
     findings: tuple[Finding, ...] = ()
     """What the detectors found."""
+    previews: tuple[Preview, ...] = ()
+    """Small pictures of each frame, where they were asked for."""
 
 
-def examine(data: bytes, signals: Sequence[SignalType], limits: Limits) -> Examination:
-    """Decode content, take its fingerprints, detect. Content that is at fault never raises.
+def examine(
+    data: bytes, signals: Sequence[SignalType], limits: Limits, *, look: bool = False
+) -> Examination:
+    """Decode content, take its fingerprints, detect; with `look`, make small pictures of it.
+
+    Content that is at fault never raises.
 
     Content is decoded only if a signal reads pixels. A native decoder can crash or hang on
     hostile content: `tutela.sandbox.Sandbox` does the same in processes that may.
@@ -69,7 +76,8 @@ def examine(data: bytes, signals: Sequence[SignalType], limits: Limits) -> Exami
     findings = detectors.examine(Subject(None, media, fingerprints))
     timings["detect"] = _since(started)
     facts = _facts(media, len(data))
-    return Examination(tuple(fingerprints), facts, rejected, timings, tuple(findings))
+    small = previews(media) if look and media is not None else ()
+    return Examination(tuple(fingerprints), facts, rejected, timings, tuple(findings), small)
 
 
 def examine_text(text: str, signals: Sequence[SignalType]) -> Examination:

@@ -1,12 +1,12 @@
 """Examination in processes that may crash, hang or run out of memory without harm.
 
 Each worker is a process of its own, spoken to over two pipes. A request is `REQUEST` (number,
-length, which signals to leave out) and that many bytes of content; files are read here. An answer
-is `ANSWER` (length) and that much JSON, of which only the form can be checked. So a worker that was
-taken over can, until it is replaced, see every input that it is given, invent or withhold its
-fingerprints and what detectors find in it, reject it, and put into the findings of one input what
-it saw in another. It can't claim a match, name a bank, or answer for an input given to another
-worker. What it can do to the rest of the system, `tutela._confine` says.
+length, flags: which signals to leave out, whether to show it) and that many bytes of content; files
+are read here. An answer is `ANSWER` (length) and that much JSON, of which only the form can be
+checked. So a worker that was taken over can, until it is replaced, see every input that it is
+given, invent or withhold its fingerprints and what detectors find in it, reject it, and put into
+the findings of one input what it saw in another. It can't claim a match, name a bank, or answer for
+an input given to another worker. What it can do to the rest of the system, `tutela._confine` says.
 """
 
 from __future__ import annotations
@@ -33,11 +33,14 @@ from tutela import detectors, signals
 from tutela.errors import ConfigurationError, InvalidSignal, Reason, Rejected, StoreError
 from tutela.examine import Examination, examine, read
 from tutela.findings import DERIVATIVE, MATCH, Finding
+from tutela.media.preview import SIDE, Preview
 from tutela.media.types import Limits, MediaFacts
 from tutela.signals.base import Fingerprint, SignalType
 
 REQUEST = struct.Struct("<IQQ")
 ANSWER = struct.Struct("<I")
+LOOK = 1 << 63
+"""The flag that asks for small pictures of the content."""
 TIRED = b"!"
 """Ahead of an answer: the worker wants to be replaced after it."""
 
@@ -102,11 +105,13 @@ class Sandbox:
         for _ in range(self.workers):
             self._free.put(None)
 
-    def examine(self, source: Source, also: frozenset[str] = NONE) -> Examination:
+    def examine(
+        self, source: Source, also: frozenset[str] = NONE, *, look: bool = False
+    ) -> Examination:
         """Examine content, or the file of a path. Waits for a free worker.
 
-        `also` names signals to take besides those that always are. Raises `ConfigurationError` when
-        no worker can be started or the sandbox is closed.
+        `also` names signals to take besides those that always are; `look` asks for small pictures.
+        Raises `ConfigurationError` when no worker can be started or the sandbox is closed.
         """
         if self._pid != os.getpid():
             raise ConfigurationError("A sandbox doesn't survive a fork; make one in each process.")
@@ -129,7 +134,7 @@ class Sandbox:
                 worker = _Worker(self.limits, self.signals, self._watch)
                 self.confinement = worker.confinement
             try:
-                return worker.examine(data, also)
+                return worker.examine(data, also, look=look)
             except _Failed as failed:
                 return self._failed(data, failed.rejected)
         finally:
@@ -293,7 +298,9 @@ class _Worker:
         watch.add(self)
         self._be_ready(chosen)
 
-    def examine(self, data: bytes, also: frozenset[str] = NONE) -> Examination:
+    def examine(
+        self, data: bytes, also: frozenset[str] = NONE, *, look: bool = False
+    ) -> Examination:
         """Examine on this worker. Raises `_Failed`, after which the worker is gone."""
         self.examined += 1
         number = self.examined & 0xFFFFFFFF
@@ -301,8 +308,8 @@ class _Worker:
         self._watch.wake()
         try:
             left_out = ON_REQUEST - also
-            skip = sum(1 << place for place, name in enumerate(self._signals) if name in left_out)
-            head = REQUEST.pack(number, len(data), skip)
+            flags = sum(1 << place for place, name in enumerate(self._signals) if name in left_out)
+            head = REQUEST.pack(number, len(data), flags | (LOOK if look else 0))
             if len(data) <= _SMALL:
                 self._write(head + data)
             else:
@@ -500,7 +507,10 @@ def _parse(
         if not timings.keys() <= steps or not all(0 <= ms < 1e9 for ms in timings.values()):
             raise _Malformed
         findings = tuple(_finding(found) for found in answer["findings"])
-        return Examination(fingerprints, media, rejected, timings, findings)
+        if len(answer["previews"]) > 2 * limits.max_frames:
+            raise _Malformed
+        small = tuple(_preview(row) for row in answer["previews"])
+        return Examination(fingerprints, media, rejected, timings, findings, small)
     except (InvalidSignal, StoreError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise _Malformed from error
 
@@ -524,6 +534,19 @@ def _value(text: str, kind: SignalType) -> bytes:
     if len(value) > _MAX_VALUE or kind.parse(kind.format(value)) != value:
         raise _Malformed
     return value
+
+
+def _preview(row: object) -> Preview:
+    """A grey picture of bounded size."""
+    if not isinstance(row, list):
+        raise _Malformed
+    part, width, height, text = row
+    luma = bytes.fromhex(text)
+    if not (type(width) is type(height) is int and 0 < width <= SIDE and 0 < height <= SIDE):
+        raise _Malformed
+    if len(luma) != width * height:
+        raise _Malformed
+    return Preview(_text(part), width, height, luma)
 
 
 def _finding(found: Mapping[str, object]) -> Finding:
