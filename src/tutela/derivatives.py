@@ -9,19 +9,24 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from tutela.banks.bank import Banks, Listing
-from tutela.banks.protect import Protection, SealedRows, keyed
+from tutela.banks.bank import Banks, Listing, Tier
+from tutela.banks.protect import Protection, Review, SealedRows, keyed
 from tutela.errors import ConfigurationError, SealBroken
 from tutela.findings import DERIVATIVE, FAILURE, Finding
 from tutela.index.local import LocalIndex
-from tutela.signals import LOCAL, Fingerprint, local
+from tutela.signals import LOCAL, Fingerprint
+from tutela.signals.derivation import Derivative, compare
+from tutela.signals.local import LOCAL as SIGNAL
+from tutela.signals.local import Features, turned
 from tutela.store import Store
 from tutela.store.secret import Keyring, Secret
 
 log = logging.getLogger("tutela.derivatives")
 
-MIRRORED = "mirrored"
+VARIANTS = ("", "mirrored")
+"""How content is turned before it is looked up, in case it was turned the other way."""
 
 
 class Derivatives:
@@ -62,7 +67,6 @@ class Derivatives:
 
         Where the protected photos can't be searched, all or one, there is a `failure`.
         """
-        enough = local.LOCAL.min_quality
         asked = [made for made in fingerprints if made.signal == LOCAL]
         if not asked or not self.wanted:
             return []
@@ -72,8 +76,7 @@ class Derivatives:
         try:
             secret = self._keyring.get()
             for fingerprint in asked:
-                if (fingerprint.quality or 0) >= enough:
-                    found += self._find(fingerprint, secret)
+                found += self._find(fingerprint, secret)
         except (ConfigurationError, SealBroken) as error:
             log.error("protected photos can't be compared: %s", error)
             found.append(_failed(error))
@@ -81,69 +84,69 @@ class Derivatives:
         return found
 
     def _find(self, fingerprint: Fingerprint, secret: Secret) -> list[Finding]:
-        sides = {
-            "": keyed(secret, fingerprint.value),
-            MIRRORED: keyed(secret, local.mirrored(fingerprint.value)),
-        }
-        near = {
-            variant: self._index.search(local.descriptors(value))
-            for variant, value in sides.items()
-        }
+        features = Features.from_bytes(fingerprint.value)
+        if not len(features):
+            return []
+        sides = {variant: keyed(secret, turned(features, variant)) for variant in VARIANTS}
+        near = {variant: self._index.search(side.descriptors) for variant, side in sides.items()}
         listed = self._banks.active(entry for ids in near.values() for entry in ids)
         if not listed:
             return []
-        values = self._source.values(list(listed))
-        best: dict[int, tuple[local.Derivative, str]] = {}
+        photos = self._source.features(list(listed))
+        best: dict[int, _Shown] = {}
         for variant, ids in near.items():
             for entry in ids:
-                if entry not in values:
+                photo = photos.get(entry)
+                found = compare(sides[variant], photo) if photo is not None else None
+                if photo is None or found is None:
                     continue
-                found = local.compare(sides[variant], values[entry])
-                held = best.get(entry)
-                if found and (held is None or found.likelihood > held[0].likelihood):
-                    best[entry] = found, variant
-        return self._findings(fingerprint, best, listed)
+                shown = _Shown(found, variant, photo.width / photo.height)
+                best[entry] = max(best.get(entry, shown), shown, key=_Shown.score)
+        reviews = self._protection.reviews(best) if best else {}
+        return [
+            best[entry].finding(fingerprint.part, entry, listed[entry], reviews)
+            for entry in sorted(best, key=lambda entry: (-best[entry].score(), entry))
+        ]
 
-    def _findings(
-        self,
-        fingerprint: Fingerprint,
-        best: Mapping[int, tuple[local.Derivative, str]],
-        listed: Mapping[int, Listing],
-    ) -> list[Finding]:
-        if not best:
-            return []
-        reviews = self._protection.reviews(best)
-        ordered = sorted(best, key=lambda entry: (-best[entry][0].likelihood, entry))
-        found = []
-        for entry in ordered:
-            derivative, variant = best[entry]
-            listing = listed[entry]
-            found.append(
-                Finding(
-                    DERIVATIVE,
-                    source=LOCAL,
-                    version=local.LOCAL.version,
-                    signal=LOCAL,
-                    bank=listing.bank,
-                    owner=listing.owner,
-                    tier=listing.tier,
-                    category=listing.category or "",
-                    entry=entry,
-                    variant=variant,
-                    part=fingerprint.part,
-                    score=round(derivative.score, 4),
-                    likelihood=round(derivative.likelihood, 6),
-                    review=reviews.get(entry, "") if listing.tier != "benign" else "",
-                    overlap=round(derivative.overlap, 4),
-                    changed=round(derivative.changed, 4),
-                    scale=round(derivative.scale, 5),
-                    angle=round(derivative.angle, 3),
-                    dx=round(derivative.dx, 3),
-                    dy=round(derivative.dy, 3),
-                    mask=derivative.mask,
-                )
-            )
-        return found
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A protected photo that content shows when turned so."""
+
+    derivative: Derivative
+    variant: str
+    aspect: float
+
+    def score(self) -> float:
+        return self.derivative.score
+
+    def finding(
+        self, part: str, entry: int, listing: Listing, reviews: Mapping[int, Review]
+    ) -> Finding:
+        found = self.derivative
+        return Finding(
+            DERIVATIVE,
+            source=LOCAL,
+            version=SIGNAL.version,
+            signal=LOCAL,
+            bank=listing.bank,
+            owner=listing.owner,
+            tier=listing.tier,
+            category=listing.category or "",
+            entry=entry,
+            variant=self.variant,
+            part=part,
+            score=round(float(found.score), 3),
+            likelihood=round(float(found.likelihood), 6),
+            review="" if listing.tier is Tier.BENIGN else reviews.get(entry, Review.NONE),
+            overlap=round(float(found.overlap), 4),
+            changed=round(float(found.changed), 4),
+            scale=round(float(found.scale), 4),
+            dx=round(float(found.dx), 4),
+            dy=round(float(found.dy), 4),
+            aspect=round(self.aspect, 4),
+            mask=found.mask,
+        )
 
 
 def _failed(error: Exception) -> Finding:
@@ -151,4 +154,4 @@ def _failed(error: Exception) -> Finding:
     lost = "their secret is missing or another one"
     why = "a sealed fingerprint is damaged" if isinstance(error, SealBroken) else lost
     detail = f"protected photos can't be searched: {why}"
-    return Finding(FAILURE, LOCAL, local.LOCAL.version, detail=detail)
+    return Finding(FAILURE, LOCAL, SIGNAL.version, detail=detail)

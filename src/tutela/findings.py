@@ -73,15 +73,16 @@ class Finding:
     changed: float | None = None
     """Share of that overlap which does not survive in the content, 0–1."""
     scale: float | None = None
-    """From the protected photo to the content: its size, …"""
-    angle: float | None = None
-    """… its turn, degrees, …"""
+    """Where the photo lies: its longer side, in shares of the content's longer side, …"""
     dx: float | None = None
+    """… its left edge, …"""
     dy: float | None = None
-    """… and its shift."""
+    """… and its top edge, likewise. Of content that matched turned, the content as turned."""
+    aspect: float | None = None
+    """Width of the photo for a height of 1."""
     mask: str = ""
-    """The protected photo as a coarse grid: 0 outside the content, 1 survives, 2 changed or not
-    known; rows from the top, divided by `/`."""
+    """The photo as a grid of letters, rows from the top, divided by `/`: 0 outside the content,
+    1 survives, 2 changed, - nothing to tell by."""
 
     def to_json(self) -> dict[str, Any]:
         """What applies, as a JSON object whose keys are in the order of the fields."""

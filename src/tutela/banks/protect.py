@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
@@ -21,6 +21,7 @@ from tutela import signals
 from tutela.banks.bank import Banks, NewEntry, State, Tier, require
 from tutela.errors import (
     BankExists,
+    InvalidSignal,
     NotProtected,
     SealBroken,
     UnknownEntry,
@@ -29,6 +30,7 @@ from tutela.errors import (
 from tutela.index.live import Change
 from tutela.settings import Settings
 from tutela.signals import Fingerprint
+from tutela.signals.local import KEPT, Features
 from tutela.store import Store, now
 from tutela.store.recorder import Rows
 from tutela.store.secret import Keyring, Secret
@@ -37,6 +39,8 @@ from tutela.store.tables import banks, entries, sealed, sightings
 log = logging.getLogger("tutela.protect")
 
 LOCAL = signals.LOCAL
+LEAST = 64
+"""Patches that a photo needs to be protected."""
 ACCOUNT = 16
 """Bytes of the digest that stands for an account."""
 
@@ -130,7 +134,8 @@ class Protection:
         `reported`. `harmless` says that a benign list has the photo: it is set aside. Raises
         `NotProtected`, or `ConfigurationError` for a secret that is lost.
         """
-        chosen = _best(fingerprints)
+        features, quality = _best(fingerprints)
+        plain = features.to_bytes()
         with suppress(BankExists):
             self._banks.create(bank, Tier.REPORTED, purpose="Photos under protection")
         tier = self._banks.get(bank).tier
@@ -139,7 +144,7 @@ class Protection:
             seq = self._store.next_seq(connection)
             secret = self._keyring.make(connection)
             bank_id = require(connection, bank)
-            value = secret.digest("photo", chosen.value)
+            value = secret.digest("photo", plain)
             held = connection.execute(
                 select(entries.c.id, sealed.c.review)
                 .outerjoin(sealed, sealed.c.entry_id == entries.c.id)
@@ -150,7 +155,7 @@ class Protection:
                 return Protected(held.id, True, Review(held.review or ""))
             case_digest = secret.digest("case", case.encode()) if case else None
             self._have_room(connection, bank_id, case_digest)
-            item = NewEntry(Fingerprint(LOCAL, value, chosen.quality), note, expires_at=expires_at)
+            item = NewEntry(Fingerprint(LOCAL, value, quality), note, expires_at=expires_at)
             self._banks.insert(connection, bank_id, [item], seq, State.LIVE)
             entry: int = connection.execute(
                 select(entries.c.id).where(entries.c.seq == seq, entries.c.signal == LOCAL)
@@ -160,7 +165,7 @@ class Protection:
             connection.execute(
                 insert(sealed).values(
                     entry_id=entry,
-                    body=secret.seal(value.hex(), keyed(secret, chosen.value)),
+                    body=secret.seal(value.hex(), keyed(secret, features).to_bytes()),
                     case_digest=case_digest,
                     review=review,
                 )
@@ -333,8 +338,6 @@ class SealedRows:
 
     def changes(self, signal: str, after: int, limit: int) -> Sequence[Change]:
         """The latest state of every entry that changed after `after`, by sequence number."""
-        from tutela.signals import local
-
         secret = self._keyring.get()
         query = (
             select(
@@ -353,17 +356,16 @@ class SealedRows:
                     found.append(Change(row.seq, row.id, True))
                     continue
                 try:
-                    value = opened(secret, row)
+                    features = opened(secret, row)
                 except SealBroken as error:
                     self.broken[row.id] = error
                     log.error("%s", error)
                     found.append(Change(row.seq, row.id, True))
                     continue
-                rows = local.descriptors(value).tobytes()
-                found.append(Change(row.seq, row.id, False, rows))
+                found.append(Change(row.seq, row.id, False, features.descriptors.tobytes()))
         return found
 
-    def values(self, ids: Sequence[int]) -> dict[int, bytes]:
+    def features(self, ids: Sequence[int]) -> dict[int, Features]:
         """The keyed fingerprints of these entries. Raises `SealBroken`."""
         secret = self._keyring.get()
         query = (
@@ -375,32 +377,36 @@ class SealedRows:
             return {row.id: opened(secret, row) for row in connection.execute(query)}
 
 
-def opened(secret: Secret, row: Any) -> bytes:
+def opened(secret: Secret, row: Any) -> Features:
     """The keyed fingerprint of a row with `id`, `value` and `body`. Raises `SealBroken`."""
     try:
-        return secret.open(bytes(row.value).hex(), bytes(row.body or b""))
-    except SealBroken:
+        return Features.from_bytes(secret.open(bytes(row.value).hex(), bytes(row.body or b"")))
+    except (SealBroken, InvalidSignal):
         raise SealBroken(
             f"the fingerprint of protected photo {row.id} is damaged; restore the database from a "
             f"backup, or remove it (`tutela bank decide {row.id} drop`) and protect the photo anew"
         ) from None
 
 
-def keyed(secret: Secret, value: bytes) -> bytes:
+def keyed(secret: Secret, features: Features) -> Features:
     """A local fingerprint with its descriptors moved by the secret isometry."""
-    from tutela.signals import local
-
-    return local.with_descriptors(value, secret.keyed(local.descriptors(value)))
+    return replace(features, descriptors=secret.keyed(features.descriptors))
 
 
-def _best(fingerprints: Sequence[Fingerprint]) -> Fingerprint:
-    """The most detailed local fingerprint. Raises `NotProtected` if none will do."""
-    enough = signals.find(LOCAL).min_quality
-    mine = [made for made in fingerprints if made.signal == LOCAL]
-    best = max(mine, key=lambda made: made.quality or 0, default=None)
-    if best is None or (best.quality or 0) < enough:
+def _best(fingerprints: Sequence[Fingerprint]) -> tuple[Features, int | None]:
+    """The most detailed local fingerprint, what is kept of it, and its quality.
+
+    Raises `NotProtected` if none will do.
+    """
+    mine = [
+        (Features.from_bytes(made.value), made.quality)
+        for made in fingerprints
+        if made.signal == LOCAL
+    ]
+    features, quality = max(mine, key=lambda one: len(one[0]), default=(None, None))
+    if features is None or len(features) < LEAST:
         raise NotProtected(
             Unprotectable.TOO_FLAT,
             "the photo has too little detail for its derivatives to be told from other pictures",
         )
-    return best
+    return features.first(KEPT), quality

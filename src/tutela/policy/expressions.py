@@ -45,9 +45,9 @@ SCHEMA: dict[str, dict[str, str]] = {
         "overlap": OPTIONAL_DOUBLE,
         "changed": OPTIONAL_DOUBLE,
         "scale": OPTIONAL_DOUBLE,
-        "angle": OPTIONAL_DOUBLE,
         "dx": OPTIONAL_DOUBLE,
         "dy": OPTIONAL_DOUBLE,
+        "aspect": OPTIONAL_DOUBLE,
         "mask": "string",
     },
     "Context": {
