@@ -10,7 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tutela import signals
+from PIL import Image
+
+from tutela import outline, signals
 from tutela.banks import canaries
 from tutela.banks.bank import Banks, Tier, admissible
 from tutela.banks.protect import Protected, Protection, Review
@@ -169,6 +171,18 @@ class Screener:
         (matched,) = self.matcher.match([examination.fingerprints])
         findings = _findings(content, examination, matched)
         return self.policy.explain(findings, content.context, examination.media)
+
+    def outline(self, content: Content, finding: Finding) -> Image.Image:
+        """A small grey picture of content with what survives of a protected photo drawn over it.
+
+        `finding` is a derivative of a verdict on this content. Raises `Rejected` for content that
+        can't be decoded.
+        """
+        examination = self.sandbox.examine(_source(content), look=True)
+        if examination.rejected is not None:
+            raise examination.rejected
+        by_part = {small.part: small for small in examination.previews}
+        return outline.draw(by_part[finding.part], finding)
 
     def warm(self) -> None:
         """Start every worker and load every kernel now, so that no upload waits for it."""

@@ -20,10 +20,12 @@ from tutela.cli.output import (
     styled,
     table,
 )
+from tutela.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from tutela.bulk import Progress
-    from tutela.content import Context
+    from tutela.content import Content, Context
+    from tutela.screening import Screener
     from tutela.verdict import Verdict
 
 Surface = Annotated[str, typer.Option(help="Where it would appear, for the policy.")]
@@ -53,12 +55,18 @@ def screen(
         float | None,
         typer.Option(help="Likelihood of nudity, by a classifier of your own.", min=0, max=1),
     ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="Write a picture of what survives of a protected photo, as PNG."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Screen files and say what to do with each: allow, hold or block."""
     from tutela import findings
     from tutela.content import Content
 
+    if mask is not None and len(files) != 1:
+        raise ConfigurationError("--mask draws one file; name one")
     given = _context(surface, jurisdiction)
     own = () if nudity is None else (findings.nudity(nudity),)
     contents = [Content(path=path, context=given, findings=own, name=str(path)) for path in files]
@@ -74,7 +82,27 @@ def screen(
                 emit(verdict.to_json())
             else:
                 _show(verdict)
+            if mask is not None:
+                _draw(screener, contents[0], verdict, mask)
     raise typer.Exit(exit_code(actions))
+
+
+def _draw(screener: Screener, content: Content, verdict: Verdict, out: Path) -> None:
+    """Write the picture of the likeliest derivative, and say on standard error what it shows."""
+    from tutela.findings import DERIVATIVE
+    from tutela.outline import describe
+
+    shown = [found for found in verdict.findings if found.kind == DERIVATIVE]
+    best = min(shown, key=lambda found: (found.tier == "benign", -(found.score or 0)), default=None)
+    if best is None:
+        typer.echo("No protected photo is in it: there is nothing to draw.", err=True)
+        return
+    picture = screener.outline(content, best)
+    try:
+        picture.save(out, "PNG")
+    except OSError as error:
+        raise ConfigurationError(f"{out} can't be written: {error.strerror}") from error
+    typer.echo(describe(best), err=True)
 
 
 def _in_order(names: list[str], verdicts: Iterator[Verdict] | Any) -> Iterator[Verdict]:
