@@ -26,6 +26,8 @@ CALLER: Final = "caller"
 """The source of a finding that came with the content."""
 NUDE: Final = 0.5
 """Likelihood from which nudity counts as seen."""
+SAME: Final = 0.5
+"""Share of the area of two photos together that both cover, from which they lie in one place."""
 NOT_EXAMINED: Final = frozenset({UNEXAMINED, FAILURE})
 """Kinds that say the examination is incomplete: content with one of them is never allowed."""
 
@@ -84,6 +86,14 @@ class Finding:
     """The photo as a grid of letters, rows from the top, divided by `/`: 0 outside the content,
     1 survives, 2 changed, - nothing to tell by."""
 
+    def place(self) -> tuple[float, float, float, float] | None:
+        """Left, top, right and bottom of the protected photo, in shares of the content's longer
+        side; None where they are not known."""
+        if self.scale is None or self.dx is None or self.dy is None or not self.aspect:
+            return None
+        width, height = min(1.0, self.aspect), 1.0 / max(1.0, self.aspect)
+        return self.dx, self.dy, self.dx + self.scale * width, self.dy + self.scale * height
+
     def to_json(self) -> dict[str, Any]:
         """What applies, as a JSON object whose keys are in the order of the fields."""
         return {
@@ -131,6 +141,20 @@ class Finding:
         for more in (self.variant, self.part, self.detail):
             text += f", {more}" if more else ""
         return text
+
+
+def same_place(one: Finding, other: Finding) -> bool:
+    """Whether two derivatives lie in the same place of the same part: as one photo kept twice."""
+    here, there = one.place(), other.place()
+    if here is None or there is None:
+        return False
+    if (one.part, one.variant) != (other.part, other.variant):
+        return False
+    across = min(here[2], there[2]) - max(here[0], there[0])
+    down = min(here[3], there[3]) - max(here[1], there[1])
+    common = max(0.0, across) * max(0.0, down)
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (here, there)]
+    return common >= SAME * (sum(areas) - common)
 
 
 def shows_nudity(findings: Iterable[Finding]) -> bool:

@@ -7,19 +7,17 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tutela.banks.bank import Banks, Listing
 from tutela.banks.rows import BankRows
+from tutela.derivatives import Derivatives
 from tutela.findings import MATCH, Finding
 from tutela.index.live import LiveIndex, Status
 from tutela.signals import LOCAL, Fingerprint, Hit, Match, SignalType
 from tutela.store import Store
-
-if TYPE_CHECKING:
-    from tutela.derivatives import Derivatives
 
 MOST = 100
 """Matches of one part of the content in one bank that become findings: the nearest ones."""

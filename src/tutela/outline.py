@@ -70,10 +70,8 @@ def draw(content: Preview, finding: Finding) -> Image.Image:
 def place(finding: Finding, width: int, height: int) -> tuple[float, float, float, float]:
     """Left, top, right and bottom of the protected photo in content of that many pixels."""
     longer = max(width, height)
-    size = (finding.scale or 0.0) * longer
-    aspect = finding.aspect or 1.0
-    left, top = (finding.dx or 0.0) * longer, (finding.dy or 0.0) * longer
-    return left, top, left + size * min(1.0, aspect), top + size / max(1.0, aspect)
+    left, top, right, bottom = finding.place() or (0.0, 0.0, 0.0, 0.0)
+    return left * longer, top * longer, right * longer, bottom * longer
 
 
 def describe(finding: Finding) -> str:
@@ -97,9 +95,7 @@ def changed_regions(mask: str) -> list[str]:
                 ninth = 3 * y // len(rows) * 3 + 3 * x // len(row)
                 counts[ninth][letter == CHANGED] += 1
     return [
-        name
-        for name, (survive, change) in zip(THIRDS, counts, strict=True)
-        if change > survive
+        name for name, (survive, change) in zip(THIRDS, counts, strict=True) if change > survive
     ]
 
 

@@ -17,6 +17,7 @@ from tutela.banks import canaries
 from tutela.banks.bank import Banks, Tier, admissible
 from tutela.banks.protect import Protected, Protection, Review
 from tutela.content import Content, Context
+from tutela.derivatives import Derivatives
 from tutela.detectors import trigger
 from tutela.examine import Examination, examine_text
 from tutela.findings import DERIVATIVE, UNEXAMINED, Finding, shows_nudity
@@ -211,13 +212,8 @@ class Screener:
         if self.protection.any():
             # Found out now, and not by every upload.
             self.keyring.get()
-        derivatives = None
-        kinds = signals.load()
-        if any(kind.name == signals.LOCAL for kind in kinds):
-            from tutela.derivatives import Derivatives
-
-            derivatives = Derivatives(self.store, self.keyring, self.protection)
-        return Matcher(self.store, self.settings.data / "index", kinds, derivatives)
+        derivatives = Derivatives(self.store, self.keyring, self.protection)
+        return Matcher(self.store, self.settings.data / "index", signals.load(), derivatives)
 
     def _verdict(
         self,

@@ -20,7 +20,7 @@ from itertools import product
 from pathlib import Path
 
 from tutela.errors import PolicyError
-from tutela.findings import CALLER, DERIVATIVE, MATCH, NOT_EXAMINED, Finding
+from tutela.findings import CALLER, DERIVATIVE, MATCH, NOT_EXAMINED, Finding, same_place
 from tutela.media.types import MediaFacts
 from tutela.policy import reference as reference_data
 from tutela.policy.decision import (
@@ -218,8 +218,10 @@ class Policy:
             return [], [f"{tries} pairs of matches are too many to set any aside"]
         for alike in matches.values():
             for rule, other in product(self._suppressions, benign.values()):
-                if findings[other].kind == DERIVATIVE != findings[alike[0]].kind:
-                    # That a harmless photo is in it says nothing about what else it matches.
+                if findings[other].kind == DERIVATIVE and not same_place(
+                    findings[other], findings[alike[0]]
+                ):
+                    # That a harmless photo is in it says nothing about what else is.
                     continue
                 try:
                     if rule.condition.holds(seen.suppress(alike[0], other)):

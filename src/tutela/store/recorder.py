@@ -93,7 +93,9 @@ class Recorder:
                 by_table.setdefault(table.name, (table, []))[1].append(row)
         with self._store.write() as connection:
             for table, together in by_table.values():
-                again = table.info.get("again") == "leave"
-                connection.execute(
-                    self._store.insert_new(table) if again else insert(table), together
-                )
+                statement = insert(table)
+                if table.info.get("again") == "leave":
+                    statement = self._store.insert_new(table)
+                    # In one order everywhere: else two that insert the same wait for each other.
+                    together.sort(key=lambda row: [row[key.name] for key in table.primary_key])
+                connection.execute(statement, together)
