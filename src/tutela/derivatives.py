@@ -27,6 +27,8 @@ log = logging.getLogger("tutela.derivatives")
 
 VARIANTS = ("", "mirrored")
 """How content is turned before it is looked up, in case it was turned the other way."""
+CERTAIN = 0.99
+"""Likelihood from which on other turns of the content are not tried."""
 
 
 class Derivatives:
@@ -96,6 +98,8 @@ class Derivatives:
         best: dict[int, _Shown] = {}
         for variant, ids in near.items():
             for entry in ids:
+                if entry in best and best[entry].derivative.likelihood > CERTAIN:
+                    continue
                 photo = photos.get(entry)
                 found = compare(sides[variant], photo) if photo is not None else None
                 if photo is None or found is None:

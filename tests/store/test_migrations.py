@@ -1,0 +1,84 @@
+"""A database of an earlier version keeps what it holds, up and down again."""
+
+from __future__ import annotations
+
+import pytest
+from alembic import command
+from sqlalchemy import insert, select, text
+
+from tutela.banks import Banks
+from tutela.banks.bank import NewEntry
+from tutela.errors import StoreError
+from tutela.signals import Fingerprint
+from tutela.store import Store, _alembic, now
+from tutela.store.tables import entries, sealed, sightings, verdicts
+
+
+def _move(store: Store, revision: str, *, up: bool) -> None:
+    with store._writing.begin() as connection:
+        (command.upgrade if up else command.downgrade)(_alembic(connection), revision)
+
+
+def test_a_database_from_before_protected_photos_is_upgraded(database_url: str) -> None:
+    made = Store(database_url)
+    _move(made, "0001", up=False)
+    banks = Banks(made)
+    banks.create("old", "reviewed")
+    with made.write() as connection:
+        connection.execute(
+            insert(entries).values(
+                bank_id=1,
+                signal="md5",
+                value=bytes(16),
+                note="kept",
+                created_at=now(),
+                state="live",
+                seq=made.next_seq(connection),
+            )
+        )
+        connection.execute(
+            insert(verdicts).values(
+                id="0" * 32, created_at=now(), action="allow", policy="p", document={"id": "0"}
+            )
+        )
+    made.close()
+    with pytest.raises(StoreError, match="tutela db upgrade"):
+        Store(database_url)
+    store = Store(database_url, upgrade=True)
+    (entry,) = Banks(store).entries("old")
+    assert (entry.note, entry.value) == ("kept", bytes(16))
+    with store.read() as connection:
+        assert connection.scalar(select(verdicts.c.id)) == "0" * 32
+        assert connection.execute(select(sealed)).all() == []
+    (added,) = Banks(store).add("old", [NewEntry(Fingerprint("md5", b"1" * 16))]).ids
+    assert added > entry.id
+    store.close()
+
+
+def test_going_back_takes_what_was_sealed_with_it(database_url: str) -> None:
+    store = Store(database_url)
+    banks = Banks(store)
+    banks.create("b", "reported")
+    banks.add("b", [NewEntry(Fingerprint("md5", bytes(16)))])
+    with store.write() as connection:
+        seq = store.next_seq(connection)
+        entry = connection.scalar(
+            insert(entries)
+            .values(bank_id=1, signal="local", value=b"v", created_at=now(), state="live", seq=seq)
+            .returning(entries.c.id)
+        )
+        connection.execute(insert(sealed).values(entry_id=entry, body=b"sealed"))
+        connection.execute(
+            insert(sightings).values(entry_id=entry, account=b"a", nudity=False, seen_at=now())
+        )
+    _move(store, "0001", up=False)
+    with store.read() as connection:
+        found = connection.scalars(select(entries.c.signal)).all()
+        names = connection.scalars(text("SELECT name FROM counters ORDER BY name")).all()
+    assert found == ["md5"]
+    assert names == ["entries", "identity"]
+    _move(store, "0002", up=True)
+    with store.read() as connection:
+        assert connection.execute(select(sightings)).all() == []
+    assert Banks(store).get("b").entries == 1
+    store.close()
