@@ -15,7 +15,7 @@ from tutela.banks.bank import Banks, Listing, Tier
 from tutela.banks.protect import Protection, Review, SealedRows, keyed
 from tutela.errors import ConfigurationError, SealBroken
 from tutela.findings import DERIVATIVE, FAILURE, Finding
-from tutela.index.local import LocalIndex
+from tutela.index.local import LocalIndex, LocalStatus
 from tutela.signals import LOCAL, Fingerprint
 from tutela.signals.derivation import Derivative, compare
 from tutela.signals.local import LOCAL as SIGNAL
@@ -54,15 +54,17 @@ class Derivatives:
                 return
             self.wanted = self._protection.any()
             failure: Exception | None = None
-            # Once nothing is sealed the secret may be another one: what was opened has gone.
-            if self.wanted or self._head >= 0:
-                try:
-                    self._index.refresh()
-                except (ConfigurationError, SealBroken) as error:
-                    failure = error if self.wanted else None
+            try:
+                self._index.refresh()
+            except ConfigurationError as error:
+                failure = error
             if failure is not None and str(failure) != str(self._failure):
                 log.error("protected photos can't be searched: %s", failure)
             self._failure, self._head = failure, head
+
+    def status(self) -> LocalStatus:
+        """How many photos are searched, and how fresh that is."""
+        return self._index.status()
 
     def find(self, fingerprints: Sequence[Fingerprint]) -> list[Finding]:
         """The findings for one piece of content, by part, the likeliest first.

@@ -16,6 +16,7 @@ from tutela.banks.rows import BankRows
 from tutela.derivatives import Derivatives
 from tutela.findings import MATCH, Finding
 from tutela.index.live import LiveIndex, Status
+from tutela.index.local import LocalStatus
 from tutela.signals import LOCAL, Fingerprint, Hit, Match, SignalType
 from tutela.store import Store
 
@@ -137,9 +138,12 @@ class Matcher:
             if index.needs_compaction:
                 index.compact()
 
-    def status(self) -> dict[str, Status]:
+    def status(self) -> dict[str, Status | LocalStatus]:
         """How large and how fresh each index is."""
-        return {name: index.status() for name, index in self.indexes.items()}
+        found: dict[str, Status | LocalStatus] = {}
+        if self._derivatives is not None:
+            found[LOCAL] = self._derivatives.status()
+        return found | {name: index.status() for name, index in self.indexes.items()}
 
     def _exact(
         self, asked: Sequence[tuple[int, Fingerprint]]

@@ -338,32 +338,31 @@ class SealedRows:
 
     def changes(self, signal: str, after: int, limit: int) -> Sequence[Change]:
         """The latest state of every entry that changed after `after`, by sequence number."""
-        secret = self._keyring.get()
         query = (
-            select(
-                *(entries.c.seq, entries.c.id, entries.c.state, entries.c.value, sealed.c.body),
-            )
+            select(entries.c.seq, entries.c.id, entries.c.state, entries.c.value, sealed.c.body)
             .outerjoin(sealed, sealed.c.entry_id == entries.c.id)
             .where(entries.c.signal == signal, entries.c.seq > after)
             .order_by(entries.c.seq)
             .limit(limit)
         )
-        found = []
         with self._store.read() as connection:
-            for row in connection.execute(query):
-                self.broken.pop(row.id, None)
-                if row.state != State.LIVE:
-                    found.append(Change(row.seq, row.id, True))
-                    continue
-                try:
-                    features = opened(secret, row)
-                except SealBroken as error:
-                    self.broken[row.id] = error
-                    log.error("%s", error)
-                    found.append(Change(row.seq, row.id, True))
-                    continue
-                found.append(Change(row.seq, row.id, False, features.descriptors.tobytes()))
-        return found
+            rows = connection.execute(query).all()
+        # Where nothing is protected there need not be a secret.
+        live = any(row.state == State.LIVE for row in rows)
+        secret = self._keyring.get() if live else None
+        return [self._change(secret, row) for row in rows]
+
+    def _change(self, secret: Secret | None, row: Any) -> Change:
+        self.broken.pop(row.id, None)
+        if secret is None or row.state != State.LIVE:
+            return Change(row.seq, row.id, True)
+        try:
+            features = opened(secret, row)
+        except SealBroken as error:
+            self.broken[row.id] = error
+            log.error("%s", error)
+            return Change(row.seq, row.id, True)
+        return Change(row.seq, row.id, False, features.descriptors.tobytes())
 
     def features(self, ids: Sequence[int]) -> dict[int, Features]:
         """The keyed fingerprints of these entries. Raises `SealBroken`."""

@@ -16,6 +16,7 @@ from tutela.cli.output import Options
 from tutela.content import Content
 from tutela.detectors import installed, trigger
 from tutela.errors import TutelaError
+from tutela.findings import DERIVATIVE
 from tutela.policy import check as check_policy
 from tutela.screening import Screener
 from tutela.settings import load
@@ -108,6 +109,9 @@ def _verdicts(screener: Screener) -> Iterator[Check]:
     new, _ = bankable(screener.examine(Content(data=photo)).fingerprints)
     screener.banks.add("doctor", new)
     yield _expect("banked picture", screener.screen(photo).action, "block")
+    screener.protect(photo, bank="doctor-photos")
+    kinds = {finding.kind for finding in screener.screen(photo).findings}
+    yield Check("protected photo", DERIVATIVE in kinds, f"found as {', '.join(sorted(kinds))}")
 
 
 def _expect(name: str, got: str, wanted: str) -> Check:
