@@ -430,7 +430,7 @@ def after(*steps: tuple[Make, float] | Make) -> Make:
 repaint = (repainted, REGION)
 central = partial(cropped, shift=0.3)
 SIDES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
-AMOUNTS = (0.6, 0.8, 1.0, 1.25, 1.5, 2.0)
+AMOUNTS = (0.5, 1.0, 1.5, 2.5, 4.0, 6.0)
 SHARES = (0.9, 0.72, 0.6, 0.45, 0.3)
 
 ALTERATIONS = (
@@ -516,7 +516,7 @@ ALTERATIONS = (
         "share of the width",
         borrows=1,
     ),
-    Alteration("JPEG 30", unchanged, 30, (75, 50, 30, 15, 8), "JPEG quality", quality=0),
+    Alteration("JPEG 30", unchanged, 30, (75, 50, 30, 15, 8, 4), "JPEG quality", quality=0),
     Alteration("filtered", filtered, 1.0, (0.5, 1.0, 1.5, 2.0), "amount"),
     Alteration("tilted 8°", tilted, 8, (2, 4, 8, 15, 30, 45), "degrees"),
     Alteration("turned 90°", turned, 1.0),

@@ -3,7 +3,7 @@
     python bench/derivatives.py --photos DIR [--beside DIR ...] [--same FILE] [--limit N]
                                 [--peer-python PYTHON]
                                 [--methods local pdq orb sift] [--only NAME ...]
-                                [--plot FILE.png] [--json FILE]
+                                [--plot FILE.png] [--json FILE] [--distractors N]
 
 Every photograph of the folders is registered as it is. Those of the first are reduced to a long
 side of 1,600 pixels and altered in each way of `alterations.py`, and every method is asked with
@@ -28,7 +28,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,11 @@ import numpy as np
 from PIL import Image
 
 from alterations import ALTERATIONS, OTHERS, reduced, seeded
+from distractors import search_time
 from machine import describe
 from photos import photos, resized, spread
 from tutela.banks.protect import LEAST
+from tutela.derivatives import VARIANTS
 from tutela.media import Limits, decode
 from tutela.signals.base import Fingerprint
 from tutela.signals.derivation import compare
@@ -54,8 +56,6 @@ FEWEST = 3
 """Inliers that say anything: two fit any similarity."""
 METHODS = ("local", "pdq", "orb")
 TWELVE_MEGAPIXELS = (4000, 3000)
-VARIANTS = ("", "mirrored")
-"""How an upload is turned to look it up, as screening does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,54 +394,24 @@ def costs(paths: list[Path], registered: list[Registered], repeat: int = 5) -> d
     }
 
 
-BLEND = 0.9
-"""Share of the noise in a drawn descriptor's amplitude: 0 repeats real ones, 1 forgets them."""
-
-
-def distractors(
-    real: np.ndarray, photographs: int, patches: int, seed: int = 1
-) -> Iterator[np.ndarray]:
-    """Descriptors of invented photographs, uint8 (patches, 32) each, as uneven as real ones.
-
-    Drawn round the real descriptors, uint8 (n, 32), with their own covariance, as
-    `search_rows.py` does for PDQ: a hundred thousand photographs are not at hand.
-    """
-    rng = np.random.default_rng(seed)
-    sample = real[rng.choice(len(real), min(len(real), 50_000), replace=False)]
-    signs = np.unpackbits(sample, axis=1).astype(np.float32) * 2 - 1
-    variance, vectors = np.linalg.eigh(np.cov(signs.T))
-    root = (vectors * np.sqrt(np.maximum(variance, 0))).T.astype(np.float32)
-    for _ in range(photographs):
-        noise = rng.standard_normal((patches, signs.shape[1]), dtype=np.float32) @ root
-        drawn = signs[rng.integers(0, len(signs), patches)]
-        yield np.packbits((1 - BLEND**2) ** 0.5 * drawn + BLEND * noise > 0, axis=1)
-
-
-def nearness(rows: np.ndarray, others: np.ndarray, radius: int) -> float:
-    """Share of pairs of `rows` and `others` within the radius."""
-    near = sum(
-        int((np.bitwise_count(others ^ row).sum(1, dtype=int) <= radius).sum()) for row in rows
-    )
-    return near / (len(rows) * len(others))
-
-
-def search_time(
-    search: Callable[[bytes], object], queries: Sequence[bytes], repeat: int = 3
+def searched(
+    told: list[Told],
+    paths: list[Path],
+    registered: list[Registered],
+    related: Callable[[Altered], frozenset[int]],
+    options: argparse.Namespace,
 ) -> dict[str, float]:
-    """Milliseconds of one search, from the fingerprint of an upload to the verified matches."""
-    times = []
-    for query in queries:
-        took = []
-        for _ in range(repeat):
-            start = time.perf_counter()
-            search(query)
-            took.append(1e3 * (time.perf_counter() - start))
-        times.append(statistics.median(took))
-    return {
-        "search_ms_median": statistics.median(times),
-        "search_ms_p95": float(np.quantile(times, 0.95)),
-        "search_ms_most": max(times),
-    }
+    """Look up altered files that comparing finds, among many; those of a few photographs."""
+    found = [one.altered for one in told if one.likelihood is not None and not one.altered.plotted]
+    sources = spread(sorted({one.source for one in found}), 15)
+    asked = spread([one for one in found if one.source in sources], 200)
+    real = [number for number, one in enumerate(registered) if one.local is not None]
+    queries = [(fingerprint(one.path.read_bytes()), real.index(one.source)) for one in asked]
+    shown = frozenset().union(*(related(one) for one in asked))
+    others = [path for number, path in enumerate(paths) if number not in shown]
+    held = [registered[number].local for number in real]
+    with multiprocessing.get_context("spawn").Pool(options.cores) as workers:
+        return search_time(held, others, queries, options.distractors, VARIANTS, workers)
 
 
 def plot(told: list[Told], shown: list[Column], path: Path) -> None:
@@ -512,6 +482,7 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=KEPT, help="ORB's features beside 500")
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--plot-photos", type=int, default=60)
+    parser.add_argument("--distractors", type=int, help="time a search among so many")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--cores", type=int, default=min(2, os.cpu_count() or 1))
     options = parser.parse_args()
@@ -584,7 +555,11 @@ def run(options: argparse.Namespace, folder: Path) -> None:
     if "local" in methods:
         falsehoods(told, names)
         summary |= costs(paths, registered)
-        print("\n" + ", ".join(f"{name} {value:,.1f}" for name, value in summary.items()))
+        if options.distractors:
+            summary |= searched(told, paths, registered, related, options)
+        print()
+        for name, value in summary.items():
+            print(f"{name:<28}{value:>14,.1f}")
     if options.plot:
         titles = ("Tutela", "PDQ x 8", f"ORB 500, {INLIERS}", f"SIFT 1000, {INLIERS}")
         lines = [one for one in shown if one.title in titles]

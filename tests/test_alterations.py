@@ -14,6 +14,8 @@ from PIL import Image
 import alterations
 from alterations import ALTERATIONS, Rgb, seeded
 from derivatives import Altered, Scenes, Told, columns
+from distractors import Many, turns
+from tutela.signals.derivation import compare
 
 BY_NAME = {one.name: one for one in ALTERATIONS}
 TARGETS = {
@@ -175,3 +177,22 @@ def test_the_benchmark_runs(tmp_path: Path) -> None:
     assert len(told) == 4
     assert rows["mirrored"]["turned_distance"] <= 10 < 31 < rows["mirrored"]["distance"]
     assert rows["50 % crop"]["turned_distance"] > 31
+
+
+def test_invented_photographs_share_no_picture(tmp_path: Path) -> None:
+    """Entries are the real ones first; an invented one is the same each time, and near nothing."""
+    pool = []
+    for seed in (1, 2):
+        Image.fromarray(textured(360, 480, seed)).save(tmp_path / f"{seed}.jpg")
+        pool += turns(tmp_path / f"{seed}.jpg")
+    assert len(pool) > 8
+    many = Many(pool[:2], pool[2:], 5)
+    changes = many.changes("local", 0, 100)
+    assert [change.entry for change in changes] == [1, 2, 3, 4, 5]
+    assert many.features(1) is pool[0]
+    for change in changes[2:]:
+        features = many.features(change.entry)
+        assert features.descriptors.tobytes() == change.rows
+        for one in pool:
+            found = compare(one, features)
+            assert found is None
