@@ -1,4 +1,4 @@
-"""The compiled loops that compare the patches of two pictures; each has a naive twin in the tests."""
+"""The compiled loops that compare two pictures' patches; each has a naive twin in the tests."""
 
 # Types are numba's to infer.
 # mypy: ignore-errors

@@ -33,20 +33,22 @@ Floats: TypeAlias = NDArray[np.float32]
 
 AREA = 320_000
 """Pixels that a picture is reduced (or enlarged, at most twofold) to."""
+LEAST, MOST = 16, 65_535
+"""Bounds on a side of the reduced picture, pixels."""
 PATCHES = 800
 """Patches of content that is looked up."""
 KEPT = 440
 """Patches of a protected photograph that are kept: those that stand out most."""
-WIDTH = 15.0
+WIDTH = 13.0
 """Width of a patch, in scales of its keypoint."""
-CONTRAST = 0.4
+CONTRAST = 0.25
 """Least contrast of a keypoint, in grey levels."""
 EDGE = 12.0
 """Largest ratio of a keypoint's principal curvatures."""
 SPREAD = 8
 """Cells a side that share out the patches."""
 COARSEST = 0.045
-"""Largest scale of a keypoint, as a share of the shorter side: coarser patches are half picture edge."""
+"""Largest scale of a keypoint, as a share of the shorter side: coarser ones see mostly edge."""
 LEVEL = 1
 """Levels above its keypoint's at which a patch is described: coarser bits survive smoothing."""
 
@@ -121,7 +123,7 @@ class Local:
     detail: int = 320
 
     def fingerprint(self, data: bytes, media: Media | None) -> Sequence[Fingerprint]:
-        """A fingerprint for each frame; none of undecoded content. Quality is patches / 4, to 100."""
+        """One for each frame; none of undecoded content. Quality is patches / 4, to 100."""
         del data
         if media is None:
             return ()
@@ -177,7 +179,8 @@ def extract(luma: Bytes) -> Features:
         found = np.empty((max(64, planes[0].size // 12), 4), np.float32)
         bands = [after - before for before, after in itertools.pairwise(planes)]
         for level in range(1, kernels.SCALES + 1):
-            count = kernels.extrema(*bands[level - 1 : level + 2], CONTRAST, EDGE, found, 0)
+            finer, middle, coarser = bands[level - 1 : level + 2]
+            count = kernels.extrema(finer, middle, coarser, CONTRAST, EDGE, found, 0)
             some = found[:count]
             scale = kernels.SIGMA * np.exp2((level + some[:, 2]) / kernels.SCALES)
             where = np.full((count, 2), (octave, level), np.float32)
@@ -214,11 +217,8 @@ def _reduced(luma: Bytes) -> Floats:
     """About `AREA` pixels of a picture, through a triangle filter; never enlarged over twofold."""
     height, width = luma.shape
     factor = min(2.0, math.sqrt(AREA / (height * width)))
-    size = tuple(max(2 * kernels.MARGIN + 1, round(side * factor)) for side in (width, height))
-    size = (min(size[0], 65_535), min(size[1], 65_535))
-    if factor > 0.95 and factor <= 1.1:
-        return luma.astype(np.float32)
-    reduced = Image.fromarray(luma).resize(size, Image.Resampling.BILINEAR)
+    across, down = (min(max(LEAST, round(side * factor)), MOST) for side in (width, height))
+    reduced = Image.fromarray(luma).resize((across, down), Image.Resampling.BILINEAR)
     return np.asarray(reduced, np.float32)
 
 
@@ -265,18 +265,20 @@ def _places(points: Floats, height: int, width: int) -> Bytes:
     y = points[:, 1] * octave * (256 / height)
     scale = OCTAVE * (np.log2(points[:, 2] * octave / max(height, width)) + FINEST)
     placed = np.stack([np.floor(x), np.floor(y), np.rint(scale)], 1)
-    return np.clip(placed, 0, 255).astype(np.uint8)
+    places: Bytes = np.clip(placed, 0, 255).astype(np.uint8)
+    return places
 
 
 def _described(points: Floats, levels: Sequence[Sequence[Floats]]) -> Bytes:
     out = np.empty((len(points), DESCRIPTOR), np.uint8)
+    patch = _patch()
     group = points[:, 4].astype(int) * (kernels.SCALES + 3) + points[:, 5].astype(int) + LEVEL
     for number in np.unique(group):
         octave, level = divmod(int(number), kernels.SCALES + 3)
         here = np.flatnonzero(group == number)
         bits = np.empty((len(here), DESCRIPTOR), np.uint8)
         places = np.ascontiguousarray(points[here, :3])
-        kernels.describe(levels[octave][level], places, WIDTH, *_patch(), bits)
+        kernels.describe(levels[octave][level], places, WIDTH, *patch, bits)  # type: ignore[call-arg]
         out[here] = bits
     return out
 
