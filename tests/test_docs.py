@@ -476,7 +476,7 @@ def test_every_field_that_the_command_prints(shell: Shell) -> None:
     fields_of = {
         command: re.findall(r"`(\w+)`", row[1])
         for row in rows_of("cli.md")
-        for command in re.findall(r"`((?:bank|policy|key|index|db) \w+|doctor)`", row[0])
+        for command in re.findall(r"`((?:bank|policy|key|index|db) \w+|doctor|protect)`", row[0])
     }
     Path("list.csv").write_text("signal,value\nsha1," + "1" * 40)
     Path("wrong.toml").write_text("[policy]\n")
@@ -504,6 +504,11 @@ def test_every_field_that_the_command_prints(shell: Shell) -> None:
         "bank add b photo.jpg",
         "bank show b",
         "bank remove b 1",
+        "bank create harmless --tier benign",
+        "bank add harmless photo.jpg",
+        "protect --bank p photo.jpg",
+        "bank aside",
+        "bank decide 7 keep",
         "bank import b list.csv",
         "bank imports",
         "bank rollback 1",
@@ -515,7 +520,7 @@ def test_every_field_that_the_command_prints(shell: Shell) -> None:
         "db upgrade",
         "bank delete b --yes",
     ):
-        command = " ".join(words.split()[: 1 + (words.split()[0] != "doctor")])
+        command = " ".join(words.split()[: 1 + (words.split()[0] not in ("doctor", "protect"))])
         assert keys(words) == fields_of[command], command
     assert keys("policy check wrong.toml", 1) == fields_of["policy check"]
     assert keys("policy replay other.toml") == fields_of["policy replay"][3:]

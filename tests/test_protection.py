@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -385,6 +386,49 @@ def test_a_damaged_body_holds_and_names_the_entry_in_the_log(
         connection.execute(delete(sealed))
     with Screener(screener.settings) as fresh:
         assert fresh.screen(FAKE).action == "hold"
+
+
+def test_a_body_opens_for_its_own_entry_alone(screener: Screener) -> None:
+    one = screener.protect(encoded(PHOTO), bank="friends")
+    other = screener.protect(encoded(photo("rocket")), bank="friends")
+    with screener.store.write() as connection:
+        bodies = dict(connection.execute(select(sealed.c.entry_id, sealed.c.body)).all())
+        for entry, body in ((one.entry, bodies[other.entry]), (other.entry, bodies[one.entry])):
+            connection.execute(update(sealed).where(sealed.c.entry_id == entry).values(body=body))
+    with Screener(screener.settings) as fresh:
+        assert fresh.screen(encoded(photo("cat"))).action == "hold"
+
+
+def test_many_that_protect_at_once_keep_the_limits(screener: Screener) -> None:
+    names = ("coffee", "rocket", "cat", "coins", "galaxies")
+    data = [encoded(photo(name)) for name in names]
+    done: list[object] = []
+
+    def protect(number: int) -> None:
+        try:
+            photo_data = data[number % len(data)]
+            done.append(screener.protect(photo_data, bank="friends", case="c").entry)
+        except NotProtected as refused:
+            done.append(refused.reason)
+
+    threads = [threading.Thread(target=protect, args=(n,)) for n in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(done) == 10
+    assert len({one for one in done if isinstance(one, int)}) == 2
+    assert screener.banks.get("friends").entries == 2
+
+
+def test_a_case_is_withdrawn_as_a_whole(screener: Screener) -> None:
+    one = screener.protect(encoded(PHOTO), bank="friends", case="c-1")
+    two = screener.protect(encoded(photo("rocket")), bank="friends", case="c-1")
+    screener.protect(encoded(photo("cat")), bank="friends", case="c-2")
+    assert screener.protection.withdraw("friends", "c-3") == []
+    assert screener.protection.withdraw("friends", "c-1") == [one.entry, two.entry]
+    assert derivatives(screener.screen(FAKE)) == []
+    assert screener.banks.get("friends").entries == 1
 
 
 def test_protected_photos_are_not_exported_and_none_is_imported(

@@ -126,6 +126,15 @@ def test_a_lost_secret_is_loud_and_can_be_got_over(command: Command, tmp_path: P
     assert len(verdict["findings"]) == 1
 
 
+def test_a_case_is_withdrawn(command: Command) -> None:
+    command("protect", "--bank", "friends", "--case", "c-1", "photo.jpg")
+    command.text("bank", "remove", "friends", code=1)
+    command.text("bank", "remove", "absent", "--case", "c-1", code=1)
+    (done,) = command("bank", "remove", "friends", "--case", "c-1")
+    assert done == {"bank": "friends", "removed": [1]}
+    command.text("screen", "altered.jpg", "--nudity", "1")
+
+
 def test_an_export_says_what_it_leaves_out(command: Command) -> None:
     command("protect", "--bank", "friends", "photo.jpg")
     assert command.text("bank", "export", "friends").startswith("signal,value")

@@ -312,6 +312,25 @@ class Protection:
                 update(sealed).where(sealed.c.entry_id == entry).values(review=Review.KEPT)
             )
 
+    def withdraw(self, bank: str, case: str) -> list[int]:
+        """Remove every photo of a case from a bank; returns the entries. Raises `UnknownBank`."""
+        self._banks.get(bank)
+        if not self.any():
+            return []
+        digest = self._keyring.get().digest("case", case.encode())
+        with self._store.read() as connection:
+            found = connection.scalars(
+                select(entries.c.id)
+                .join(sealed, sealed.c.entry_id == entries.c.id)
+                .join(banks, banks.c.id == entries.c.bank_id)
+                .where(banks.c.name == bank, banks.c.deleted_at.is_(None))
+                .where(sealed.c.case_digest == digest)
+                .order_by(entries.c.id)
+            ).all()
+        for entry in found:
+            self._banks.remove_entry(bank, entry)
+        return list(found)
+
     @staticmethod
     def _counts(connection: Connection, ids: Sequence[int]) -> dict[tuple[int, bool], int]:
         rows = connection.execute(

@@ -202,14 +202,23 @@ def _fingerprinted(
 def remove(
     context: typer.Context,
     name: Name,
-    entries: Annotated[list[int], typer.Argument(help="Numbers of entries.", metavar="ENTRY…")],
+    entries: Annotated[
+        list[int] | None, typer.Argument(help="Numbers of entries.", metavar="ENTRY…")
+    ] = None,
+    case: Annotated[str, typer.Option(help="All protected photos of this case.")] = "",
     as_json: Json = False,
 ) -> None:
     """Remove entries from a bank; they no longer match from then on."""
+    from tutela.cli.protection import protection
+
+    if not entries and not case:
+        raise BankError("name entries by number, or protected photos with --case")
+    gone = list(entries or ())
     banks = _banks(context)
-    for entry in entries:
+    for entry in gone:
         banks.remove_entry(name, entry)
-    emit({"bank": name, "removed": entries}) if as_json else typer.echo(f"removed {len(entries)}")
+    gone += protection(context).withdraw(name, case) if case else ()
+    emit({"bank": name, "removed": gone}) if as_json else typer.echo(f"removed {len(gone)}")
 
 
 @app.command()

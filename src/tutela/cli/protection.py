@@ -68,7 +68,8 @@ def _said(photo: Path, bank: str, shown: dict[str, Any]) -> str:
     return f"{photo} {verb}, as entry {shown['entry']} of {bank}{waits}"
 
 
-def _protection(context: typer.Context) -> Protection:
+def protection(context: typer.Context) -> Protection:
+    """Protected photos, without a screener."""
     from tutela.banks.protect import Protection
     from tutela.store.secret import Keyring
 
@@ -80,7 +81,7 @@ def _protection(context: typer.Context) -> Protection:
 @guarded
 def aside(context: typer.Context, as_json: Json = False) -> None:
     """List protected photos that a reviewer should decide about, the most urgent first."""
-    found = _protection(context).waiting()
+    found = protection(context).waiting()
     if as_json:
         for one in found:
             emit({**asdict(one), "created_at": one.created_at.isoformat()})
@@ -111,6 +112,6 @@ def decide(
     """Decide about a protected photo: keep it, as reviewed, or drop it for good."""
     if decision not in ("keep", "drop"):
         raise BankError(f"{decision!r} is no decision; write keep or drop")
-    _protection(context).decide(entry, keep=decision == "keep")
+    protection(context).decide(entry, keep=decision == "keep")
     done = {"keep": "kept", "drop": "dropped"}[decision]
     emit({"entry": entry, "decision": decision}) if as_json else typer.echo(f"{done} {entry}")
