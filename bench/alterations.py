@@ -146,12 +146,16 @@ def smoothed(picture: Picture, rng: Rng, strength: float, others: Others) -> Pic
     """A stand-in for the round trip through an image model's autoencoder, at long side 768.
 
     With one latent cell for 8 × 8 pixels it keeps shapes, edges and shading, and makes up texture
-    anew. Here, in pixels of the 768: what reduction to 1 / (2 `strength`) of the size keeps is
-    the base, so that at strength 1 structure with a period under 4 pixels (above 0.25 cycles per
-    pixel) is detail. The detail that is taken away is replaced by noise of the same band and of
-    80 % of the local amplitude; only along the strongest tenth of edges half of it stays. The base
-    loses isolated specks to a 3 × 3 median before. Then the colour of each 8 × 8 cell is off by
-    about 2 of 256 levels, and edges are sharpened by 40 % at radius 1.5.
+    anew. Here, in pixels of the 768: what survives a 3 × 3 median and reduction to
+    1 / (2 `strength`) of the size is the base: structure with a period over 4 `strength` pixels, so
+    below 0.17 cycles per pixel at 1.5. All finer structure is taken away and replaced by noise of
+    the same band and 80 % of its local amplitude; only along the strongest tenth of edges half of
+    it stays. Then the colour of each 8 × 8 cell is off by about 2 of 256 levels, and edges are
+    sharpened by 40 % at radius 1.5.
+
+    At 1.5 it costs as much as such an autoencoder does: applied at 256 pixels to 15 scenes of
+    the Kodak set it leaves a PSNR of 24.0 dB, and Stable Diffusion's (kl-f8) are stated to leave
+    23.4 to 24.5 dB on COCO 2017 at that size (model card of sd-vae-ft-mse).
     """
     del others
     image = scaled(picture, LATENT_SIDE / max(picture.size))
@@ -431,6 +435,7 @@ repaint = (repainted, REGION)
 central = partial(cropped, shift=0.3)
 SIDES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 AMOUNTS = (0.5, 1.0, 1.5, 2.5, 4.0, 6.0)
+LIKE_AUTOENCODER = 1.5
 SHARES = (0.9, 0.72, 0.6, 0.45, 0.3)
 
 ALTERATIONS = (
@@ -467,7 +472,7 @@ ALTERATIONS = (
     Alteration(
         "repainted, 70 % crop, smoothed",
         after(repaint, (central, CROP), smoothed),
-        1.0,
+        LIKE_AUTOENCODER,
         AMOUNTS,
         "smoothing",
         target=0.90,
@@ -490,7 +495,12 @@ ALTERATIONS = (
     ),
     Alteration("text", captioned, 0.12, (0.08, 0.12, 0.2, 0.3), "share of the height", target=0.95),
     Alteration(
-        "repainted, smoothed", after(repaint, smoothed), 1.0, AMOUNTS, "smoothing", borrows=1
+        "repainted, smoothed",
+        after(repaint, smoothed),
+        LIKE_AUTOENCODER,
+        AMOUNTS,
+        "smoothing",
+        borrows=1,
     ),
     Alteration(
         "repainted, crop to 70 % of the area, JPEG 75",

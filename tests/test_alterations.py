@@ -119,7 +119,7 @@ def test_border_and_collage_show_the_whole_photograph() -> None:
 
 
 def test_smoothing_keeps_shapes_and_makes_texture_anew() -> None:
-    """Structure above 0.25 cycles per pixel is replaced by as much other, coarser stays."""
+    """At 1, structure above 0.25 cycles per pixel is replaced by as much other; coarser stays."""
     rng = np.random.default_rng(5)
     image = np.clip(
         textured(512, 768, 1) + rng.normal(0, 12, (512, 768, 1)).astype(np.float32), 0, 255
