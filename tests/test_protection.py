@@ -255,6 +255,8 @@ def test_what_many_accounts_show_is_set_aside_until_someone_decides(screener: Sc
     assert verdict.action == "hold"
     assert [found.review for found in derivatives(verdict)] == ["kept"]
     assert screener.protection.waiting() == []
+    with screener.store.read() as connection:
+        assert connection.execute(select(sightings)).all() == []
     screener.protection.decide(done.entry, keep=False)
     assert derivatives(screener.screen(FAKE)) == []
     with pytest.raises(UnknownEntry):

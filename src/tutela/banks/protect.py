@@ -15,7 +15,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
 
-from sqlalchemy import Connection, Row, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
 
 from tutela import signals
 from tutela.banks.bank import Banks, NewEntry, State, Tier, require
@@ -311,6 +311,8 @@ class Protection:
             connection.execute(
                 update(sealed).where(sealed.c.entry_id == entry).values(review=Review.KEPT)
             )
+            # Who showed it was counted for this decision alone.
+            connection.execute(delete(sightings).where(sightings.c.entry_id == entry))
 
     def withdraw(self, bank: str, case: str) -> list[int]:
         """Remove every photo of a case from a bank; returns the entries. Raises `UnknownBank`."""
