@@ -22,7 +22,7 @@ from tutela._confine import confine, data_in_use
 from tutela.errors import Rejected
 from tutela.examine import Examination
 from tutela.media import Limits, image, jpeg_scan
-from tutela.sandbox import ANSWER, LOOK, REQUEST, TIRED
+from tutela.sandbox import ANSWER, LOOK, MORE, REQUEST, TIRED
 
 FAILED = 70
 """Exit status of a worker in which a signal or detector raised."""
@@ -49,7 +49,7 @@ def main() -> None:
     _send(answers, orjson.dumps(ready | {"confinement": confine(limits.max_memory)}))
     idle = data_in_use()
     # The parent stops a worker that overruns. This clock is for a worker without a parent.
-    overrun = 2 * limits.max_seconds + 1
+    overrun = 2 * MORE * limits.max_seconds + 1
     # Between frames a decoder can stop itself, which costs no new process.
     gentle = replace(limits, max_seconds=GENTLE * limits.max_seconds)
     while len(head := requests.read(REQUEST.size)) == REQUEST.size:

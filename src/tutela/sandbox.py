@@ -69,6 +69,8 @@ _KEPT_VARIABLES = (
 NONE: frozenset[str] = frozenset()
 ON_REQUEST = frozenset({signals.LOCAL})
 """Signals that are taken only when they are asked for: they cost more than all the others."""
+MORE = 2
+"""So many times `Limits.max_seconds` may an input take of which such a signal is asked."""
 
 Source = bytes | Path
 Item = TypeVar("Item")
@@ -272,6 +274,7 @@ class _Worker:
         self.deadline = float("inf")
         self.overran = False
         self._killed = False
+        self._seconds = limits.max_seconds
         self._limits = limits
         self._signals = {kind.name: kind for kind in chosen}
         self._watch = watch
@@ -304,7 +307,8 @@ class _Worker:
         """Examine on this worker. Raises `_Failed`, after which the worker is gone."""
         self.examined += 1
         number = self.examined & 0xFFFFFFFF
-        self.deadline = time.monotonic() + self._limits.max_seconds
+        self._seconds = self._limits.max_seconds * (MORE if also & ON_REQUEST else 1)
+        self.deadline = time.monotonic() + self._seconds
         self._watch.wake()
         try:
             left_out = ON_REQUEST - also
@@ -413,8 +417,7 @@ class _Worker:
         self.kill()
         self.stop()
         if self.overran or _died_of("SIGALRM", code):
-            seconds = self._limits.max_seconds
-            return Rejected(Reason.TOO_SLOW, f"Decoding took more than {seconds:g} seconds.")
+            return Rejected(Reason.TOO_SLOW, f"Decoding took more than {self._seconds:g} seconds.")
         if malformed:
             return Rejected(Reason.DECODER_CRASHED, "The decoder gave an answer out of form.")
         if _died_of("SIGKILL", code):
