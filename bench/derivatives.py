@@ -27,7 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -357,6 +357,18 @@ def table(told: list[Told], shown: list[Column]) -> None:
     print(f"{'in unrelated pairs':<59}" + "".join(f"{column.pairs:>13,}" for column in shown))
 
 
+def missed(told: list[Told], names: Sequence[str]) -> None:
+    """The photographs that their local fingerprint does not find, by how often."""
+    counts = Counter(
+        names[one.altered.source]
+        for one in told
+        if one.likelihood is None and not one.altered.plotted
+    )
+    if counts:
+        found = ", ".join(f"{name} {count}" for name, count in counts.most_common(20))
+        print(f"\nmissed most often: {found}")
+
+
 def falsehoods(told: list[Told], names: Sequence[str]) -> None:
     """The unrelated pairs that Tutela's local fingerprints match, by name, strongest first."""
     found = [(one, *match) for one in told for match in one.false]
@@ -553,6 +565,7 @@ def run(options: argparse.Namespace, folder: Path) -> None:
     table(told, shown)
     summary: dict[str, Any] = {"pairs": compared}
     if "local" in methods:
+        missed(told, names)
         falsehoods(told, names)
         summary |= costs(paths, registered)
         if options.distractors:
