@@ -348,6 +348,7 @@ def test_a_secret_that_is_lost_stops_the_start_and_holds_what_runs(
         with caplog.at_level(logging.ERROR):
             running.matcher.refresh()
         assert "restore it from a backup" in caplog.text
+        assert not running.matcher.complete
         verdict = running.screen(FAKE)
         assert (verdict.action, verdict.rules) == ("hold", ("not-examined",))
         assert verdict.findings[-1].kind == "failure"
@@ -357,6 +358,7 @@ def test_a_secret_that_is_lost_stops_the_start_and_holds_what_runs(
             Screener(screener.settings)
         path.write_bytes(kept)
         running.matcher.refresh()
+        assert running.matcher.complete
         assert len(derivatives(running.screen(FAKE))) == 1
 
 

@@ -62,6 +62,11 @@ class Derivatives:
                 log.error("protected photos can't be searched: %s", failure)
             self._failure, self._head = failure, head
 
+    @property
+    def complete(self) -> bool:
+        """Whether every protected photo can be searched; if not, every picture is held."""
+        return self._failure is None and not self._source.broken
+
     def status(self) -> LocalStatus:
         """How many photos are searched, and how fresh that is."""
         return self._index.status()

@@ -85,6 +85,11 @@ class Matcher:
         return frozenset([LOCAL] if some else ())
 
     @property
+    def complete(self) -> bool:
+        """Whether all that is banked can be searched; if not, every picture is held."""
+        return self._derivatives is None or self._derivatives.complete
+
+    @property
     def age(self) -> float:
         """Seconds since the index was last known to hold every committed change."""
         return time.monotonic() - self._refreshed

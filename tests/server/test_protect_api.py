@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from sqlalchemy import Connection, select, update
 from starlette.testclient import TestClient
 
 from support import encoded, photo
 from tutela.screening import Screener
 from tutela.server.keys import Scope
+from tutela.store.tables import entries, sealed
 
 PHOTO = photo("coins")
 BANK = "protected"
@@ -132,6 +134,32 @@ def test_a_reviewer_decides(
     assert client.post(path, headers=auth, json={"decision": "drop"}).status_code == 200
     gone = client.post(path, headers=auth, json={"decision": "drop"})
     assert (gone.status_code, gone.json()["error"]["type"]) == (404, "unknown-entry")
+
+
+def test_a_server_that_can_not_search_them_is_not_ready(
+    client: TestClient, auth: dict[str, str], entry: int
+) -> None:
+    screener: Screener = client.app.state.screener  # type: ignore[attr-defined]
+    with screener.store.write() as connection:
+        body = connection.scalar(select(sealed.c.body).where(sealed.c.entry_id == entry))
+        connection.execute(update(sealed).values(body=b"damaged"))
+        # As a process sees it that loads the entry now.
+        _renumbered(screener, connection, entry)
+    screener.matcher.refresh()
+    ready = client.get("/health/ready")
+    assert (ready.status_code, ready.json()["status"]) == (503, "not ready")
+    held = client.post("/v1/screen", headers=auth, files={"file": FAKE}).json()
+    assert held["verdict"]["rules"] == ["not-examined"]
+    with screener.store.write() as connection:
+        connection.execute(update(sealed).values(body=body))
+        _renumbered(screener, connection, entry)
+    screener.matcher.refresh()
+    assert client.get("/health/ready").status_code == 200
+
+
+def _renumbered(screener: Screener, connection: Connection, entry: int) -> None:
+    seq = screener.store.next_seq(connection)
+    connection.execute(update(entries).where(entries.c.id == entry).values(seq=seq))
 
 
 def test_local_fingerprints_are_not_taken(client: TestClient, auth: dict[str, str]) -> None:

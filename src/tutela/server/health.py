@@ -28,7 +28,9 @@ async def live() -> dict[str, str]:
 
 @router.get("/health/ready", summary="Whether it can screen", responses={503: {}})
 async def ready(request: Request) -> Response:
-    """200 when the store answers and the index is less than a second behind it, else 503."""
+    """200 when the store answers, the index is less than a second behind it, and all of it can be
+    searched; else 503. Without the secret of the protected photos every picture would be held.
+    """
     screener = screener_of(request)
 
     def try_store() -> bool:
@@ -36,7 +38,7 @@ async def ready(request: Request) -> Response:
             screener.matcher.refresh(STALE / 2)
         except TutelaError:
             return False
-        return screener.matcher.age < STALE
+        return screener.matcher.age < STALE and screener.matcher.complete
 
     fine = await anyio.to_thread.run_sync(try_store)
     return JSONResponse({"status": "ready" if fine else "not ready"}, 200 if fine else 503)
