@@ -56,7 +56,7 @@ def test_from_the_photo_to_the_verdict(command: Command) -> None:
         "known": False,
         "review": "",
     }
-    assert command.text("protect", "--bank", "friends", "photo.jpg") == (
+    assert command.text("protect", "--bank", "friends", "--case", "c-1", "photo.jpg") == (
         "photo.jpg was protected before, as entry 1 of friends\n"
     )
     (bank,) = command("bank", "list")

@@ -61,7 +61,7 @@ class Protected:
 
     entry: int
     known: bool
-    """Whether the bank held it already."""
+    """Whether the bank held it already, for the same case."""
     review: Review
     """`aside` for a photo on a benign list."""
 
@@ -144,7 +144,9 @@ class Protection:
             seq = self._store.next_seq(connection)
             secret = self._keyring.make(connection)
             bank_id = require(connection, bank)
-            value = secret.digest("photo", plain)
+            case_digest = secret.digest("case", case.encode()) if case else None
+            # By case: who withdraws one takes nothing from another that protects the same photo.
+            value = secret.digest("photo", (case_digest or b"") + plain)
             held = connection.execute(
                 select(entries.c.id, sealed.c.review)
                 .outerjoin(sealed, sealed.c.entry_id == entries.c.id)
@@ -153,7 +155,6 @@ class Protection:
             ).one_or_none()
             if held is not None:
                 return Protected(held.id, True, Review(held.review or ""))
-            case_digest = secret.digest("case", case.encode()) if case else None
             self._have_room(connection, bank_id, case_digest)
             item = NewEntry(Fingerprint(LOCAL, value, quality), note, expires_at=expires_at)
             self._banks.insert(connection, bank_id, [item], seq, State.LIVE)
