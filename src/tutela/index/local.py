@@ -1,11 +1,10 @@
 """Which protected photos content may derive from: candidates by votes, to be compared in full.
 
 A photo is hundreds of 256-bit rows, of which a derivative keeps some, with a tenth to a quarter of
-their bits changed. No row is compared in full here: each is cut into seven chunks of 36 bits, a
-chunk is looked up exactly and with one bit flipped (multi-index hashing: Norouzi et al., CVPR
-2012), and its tag says how near the rest of it is. That is little evidence of one row, and plenty
-of many: a photo's score sums, over the query's rows, how much likelier its near chunks are of a
-derivative than of a stranger. Rows live in memory alone, five bytes a chunk.
+their bits changed. Four chunks of each row are looked up, exactly and with one bit flipped
+(multi-index hashing: Norouzi et al., CVPR 2012); a tag beside each posting rejects most rows, and a
+sketch of 96 further bits says how near the others are. A photo's score sums, over the query's rows,
+how much likelier so near a row is of a derivative than of a stranger. Rows live in memory alone.
 """
 
 from __future__ import annotations
@@ -45,20 +44,24 @@ MERGED, POURED = 16, 4
 """A table is merged with those before it that have at most so many times its photos: the first
 while rows are at hand, the second for those of `BLOCK` photos and more."""
 
+LIMITS = frozen(np.array([5, 4]))
+"""Greatest distance of a tag, by flips of the key, at which a row's sketch is looked at."""
 UNIT = 1000
 """What a decade counts in scores."""
-SHARE = 0.1
-"""Share of a derivative's rows that are found again in the photo."""
-CHANGED = (0.04, 0.08, 0.12, 0.16, 0.20, 0.24)
+SHARE = 0.02
+"""Share of a derivative's rows that are found again in the photo, where they are few."""
+CHANGED = (0.04, 0.08, 0.12, 0.16, 0.20, 0.24, 0.28)
 """Shares of the bits of such a row that are changed, each as likely."""
+ALIKE = 0.0023
+"""Correlation of two strangers' bits: their distance varies by 10 bits of 256, not by 8."""
 TYPICAL = 440
 """Rows of a photo."""
-WORTH = 0.7
-"""Decades below which a near chunk is not worth the time to count it."""
-MOST = 4.0
+WORTH = 0.3
+"""Decades below which a near row is not counted."""
+MOST = 8.0
 """Decades that one query row can add to a photo's score."""
-SURE = 1.0
-"""A stranger becomes a candidate once in 10 to this many searches, were all bits independent."""
+SURE = 0.0
+"""A stranger becomes a candidate once in 10 to this many searches, were all rows independent."""
 
 
 class Source(Protocol):
@@ -92,25 +95,27 @@ def kernels() -> ModuleType:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Photos by slot, and where their chunks are. Arrays are never written once built."""
+    """Photos by slot, and where their rows' chunks are. Arrays are never written once built."""
 
     key: int
     entries: Entries
     """Entry of each slot."""
-    lengths: NDArray[np.int64]
-    """Rows of each slot."""
+    starts: NDArray[np.int64]
+    """First row of each slot, and the number of rows."""
     alive: NDArray[np.bool_]
     """Slots that count."""
     offsets: NDArray[np.uint32]
     tags: NDArray[np.uint16]
-    postings: NDArray[np.uint8]
+    postings: NDArray[np.uint32]
+    sketches: NDArray[np.uint32]
+    """Of each row, in the order of slots."""
     rows: Words | None
-    """All rows, slot by slot; None from `BLOCK` photos on."""
+    """All rows, in the order of slots; None from `BLOCK` photos on."""
 
     @property
-    def count(self) -> int:
-        """Rows that the chunks hold."""
-        return len(self.postings) // kernels().CHUNKS  # type: ignore[no-any-return]
+    def lengths(self) -> NDArray[np.int64]:
+        """Rows of each slot."""
+        return np.diff(self.starts)
 
     @property
     def photos(self) -> int:
@@ -118,8 +123,9 @@ class Table:
 
     @property
     def nbytes(self) -> int:
-        held = (self.entries, self.lengths, self.alive, self.offsets, self.tags, self.postings)
-        return sum(a.nbytes for a in held) + (self.rows.nbytes if self.rows is not None else 0)
+        held = (self.entries, self.starts, self.alive, self.offsets, self.tags, self.postings)
+        rows = self.rows.nbytes if self.rows is not None else 0
+        return sum(array.nbytes for array in held) + self.sketches.nbytes + rows
 
     def without(self, entries: Entries) -> Table:
         """This table with these entries struck out."""
@@ -141,12 +147,10 @@ class Table:
         loops = kernels()
         votes = np.zeros((len(self.entries), 3), np.int32)
         votes[:, loops.ASKED] = -1
-        n = self.count
-        weights, limits = _weights(self.key)
-        full = FULL * max(BUCKET, n >> self.key)
+        full = FULL * max(BUCKET, len(self.sketches) >> self.key)
         loops.vote(
-            self.offsets, self.tags, self.postings, n, self.key, queries, weights, limits,
-            full, int(MOST * UNIT), votes,
+            self.offsets, self.tags, self.postings, self.sketches, self.starts, self.key, queries,
+            _weights(self.key)[0], LIMITS, full, votes,
         )  # fmt: skip
         return votes[:, loops.SCORE]
 
@@ -161,53 +165,45 @@ def cut(rows: Words, entries: Entries, lengths: NDArray[np.int64]) -> Table:
     buckets = (1 << key) + 1
     offsets = np.empty(loops.CHUNKS * buckets, np.uint32)
     tags = np.zeros(loops.CHUNKS * n + PADDING, np.uint16)
-    postings = np.empty((loops.CHUNKS * n, loops.SLOT), np.uint8)
-    slots = np.repeat(np.arange(len(entries), dtype="<u4"), lengths)
-    numbers = np.empty((n, 4), np.uint8)
+    postings = np.empty(loops.CHUNKS * n, "<u4")
+    sketches = np.empty((n, loops.SKETCH), np.uint32)
     words = frozen(rows.view())
+    loops.sketch(words, sketches)
     for c in range(loops.CHUNKS):
         held = slice(c * n, (c + 1) * n)
         at = offsets[c * buckets : (c + 1) * buckets]
-        table_kernels().fill(
-            words,
-            c * loops.SPAN,
-            key,
-            offsets[c * buckets : (c + 1) * buckets],
-            tags[held],
-            numbers,
-        )
-        of = slots[numbers.view("<u4")[:, 0]]
-        postings[held] = of.view(np.uint8).reshape(-1, 4)[:, : loops.SLOT]
+        numbers = postings[held].view(np.uint8).reshape(-1, 4)
+        table_kernels().fill(words, c * loops.SPAN, key, at, tags[held], numbers)
     return Table(
         key,
         entries,
-        lengths,
+        _starts(lengths),
         np.ones(len(entries), np.bool_),
         frozen(offsets),
         frozen(tags),
         frozen(postings),
+        frozen(sketches),
         None if large else words,
     )
 
 
 def poured(tables: Sequence[Table]) -> Table:
-    """One table of what counts in several of the same key."""
+    """One table, without its rows, of what counts in several of the same key."""
     loops = kernels()
     key = tables[0].key
     buckets = 1 << key
-    first, renumbers = 0, []
-    for table in tables:
-        new = np.where(table.alive, first + np.cumsum(table.alive) - 1, -1)
-        renumbers.append(frozen(new.astype(np.int64)))
-        first += table.photos
-    entries = np.concatenate([table.entries[table.alive] for table in tables])
-    lengths = np.concatenate([table.lengths[table.alive] for table in tables])
-    n = int(lengths.sum())
+    kept = [np.repeat(table.alive, table.lengths) for table in tables]
+    firsts = np.cumsum([0, *(int(rows.sum()) for rows in kept)]).tolist()
+    n = firsts.pop()
+    renumbers = [
+        frozen(np.where(rows, np.cumsum(rows) + (first - 1), -1))
+        for rows, first in zip(kept, firsts, strict=True)
+    ]
     offsets = np.zeros(loops.CHUNKS * (buckets + 1), np.uint32)
     tags = np.zeros(loops.CHUNKS * n + PADDING, np.uint16)
-    postings = np.empty((loops.CHUNKS * n, loops.SLOT), np.uint8)
+    postings = np.empty(loops.CHUNKS * n, np.uint32)
     for c in range(loops.CHUNKS):
-        pieces = [table_chunk(table, c) for table in tables]
+        pieces = [_chunk(table, c) for table in tables]
         at = offsets[c * (buckets + 1) : (c + 1) * (buckets + 1)]
         counts = np.zeros(buckets, np.uint32)
         for piece, renumber in zip(pieces, renumbers, strict=True):
@@ -217,66 +213,85 @@ def poured(tables: Sequence[Table]) -> Table:
         held = slice(c * n, (c + 1) * n)
         for piece, renumber in zip(pieces, renumbers, strict=True):
             loops.pour(*piece, renumber, cursors, tags[held], postings[held])
-    alive = np.ones(len(entries), np.bool_)
+    entries = np.concatenate([table.entries[table.alive] for table in tables])
     return Table(
-        key, entries, lengths, alive, frozen(offsets), frozen(tags), frozen(postings), None
+        key,
+        entries,
+        _starts(np.concatenate([table.lengths[table.alive] for table in tables])),
+        np.ones(len(entries), np.bool_),
+        frozen(offsets),
+        frozen(tags),
+        frozen(postings),
+        frozen(
+            np.concatenate([table.sketches[of] for table, of in zip(tables, kept, strict=True)])
+        ),
+        None,
     )
 
 
-def table_chunk(
+def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    return frozen(np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)]))
+
+
+def _chunk(
     table: Table, c: int
-) -> tuple[NDArray[np.uint32], NDArray[np.uint16], NDArray[np.uint8]]:
+) -> tuple[NDArray[np.uint32], NDArray[np.uint16], NDArray[np.uint32]]:
     """Offsets, tags and postings of one chunk."""
-    buckets, n = (1 << table.key) + 1, table.count
+    buckets, n = (1 << table.key) + 1, len(table.sketches)
     held = slice(c * n, (c + 1) * n)
     at = slice(c * buckets, (c + 1) * buckets)
     return table.offsets[at], table.tags[held], table.postings[held]
 
 
 @functools.cache
-def _weights(key: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """What a near chunk is worth by flips of the key and distance of the tag; and the limits.
+def _weights(key: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """What a near row is worth by its distance in key, tag and sketch; and its chance.
 
-    In decades: how much likelier it is that the photo has such a chunk for a query row, if the
-    content derives from it, than if it doesn't.
+    The chance is how many rows of a stranger's are found at that distance from one query row. The
+    worth is in decades: how much likelier such a row is in a photo that the content derives from.
     """
-    weights = np.zeros((2, TAG_BITS + 1), np.int32)
-    limits = np.zeros(2, np.int64)
+    strangers = 0.5 + math.sqrt(0.25 * ALIKE) * np.linspace(-4, 4, 81)
+    likely = np.exp(-(np.linspace(-4, 4, 81) ** 2) / 2)
+    chance = TYPICAL * _found(key, strangers, likely / likely.sum())
+    changed = np.array(CHANGED)
+    alike = _found(key, changed, np.full(len(changed), 1 / len(changed)))
+    worth = np.minimum(np.log10(1 + SHARE * alike / np.maximum(chance, 1e-300)), MOST)
+    last = int(np.flatnonzero(worth >= WORTH)[-1]) + 1
+    weights = np.rint(worth[:last] * UNIT).astype(np.int32)
+    return frozen(weights), chance[:last]
+
+
+def _found(
+    key: int, changed: NDArray[np.float64], likely: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """How many chunks find a row, by its distance, if shares `changed` of the bits are `likely`."""
+    loops = kernels()
+    sketch = 32 * loops.SKETCH
+    found = np.zeros(key + TAG_BITS + sketch + 1)
+
+    def binomial(n: int, k: int) -> NDArray[np.float64]:
+        return math.comb(n, k) * changed**k * (1 - changed) ** (n - k)
+
     for flips in (0, 1):
-        for away in range(TAG_BITS + 1):
-            ways = math.comb(key, flips) * math.comb(TAG_BITS, away)
-            alike = [
-                ways * p ** (flips + away) * (1 - p) ** (key + TAG_BITS - flips - away)
-                for p in CHANGED
-            ]
-            chance = _chance(key, flips, away)
-            worth = math.log10(1 + SHARE * sum(alike) / len(alike) / chance)
-            if worth < WORTH:
-                break
-            weights[flips, away] = round(worth * UNIT)
-            limits[flips] = away
-    return frozen(weights), frozen(limits)
-
-
-def _chance(key: int, flips: int, away: int) -> float:
-    """How often a stranger has a chunk so near to a given one."""
-    return TYPICAL * math.comb(key, flips) * math.comb(TAG_BITS, away) / 2.0 ** (key + TAG_BITS)
+        for tag in range(int(LIMITS[flips]) + 1):
+            near = likely * binomial(key, flips) * binomial(TAG_BITS, tag)
+            for rest in range(sketch + 1):
+                found[flips + tag + rest] += float((near * binomial(sketch, rest)).sum())
+    return loops.CHUNKS * found  # type: ignore[no-any-return]
 
 
 @functools.lru_cache(maxsize=4096)
 def _least(key: int, queries: int, photos: int) -> int:
     """The score that one of so many strangers reaches once in 10**SURE searches, at most.
 
-    Near chunks of strangers come as a Poisson process for each weight; this is Chernoff's bound
-    on the tail of their sum.
+    Near rows of strangers come as a Poisson process for each distance; this is Chernoff's bound
+    on the tail of their worth's sum.
     """
-    weights, limits = _weights(key)
-    near = [(f, t) for f in (0, 1) for t in range(int(limits[f]) + 1) if weights[f, t]]
-    worth = np.array([weights[one] for one in near]) / UNIT
-    rate = np.array([queries * kernels().CHUNKS * _chance(key, *one) for one in near])
+    weights, chance = _weights(key)
+    worth, rate = weights / UNIT, queries * chance
     tilts = np.geomspace(0.05, 20.0, 60)[:, None]
-    wanted = math.log(photos * 10**SURE)
-    bounds = (wanted + (rate * np.expm1(tilts * worth)).sum(1)) / tilts[:, 0]
+    wanted = math.log(max(photos * 10**SURE, 2.0))
+    bounds = (wanted + (rate * np.expm1(np.minimum(tilts * worth, 600.0))).sum(1)) / tilts[:, 0]
     return math.ceil(float(bounds.min()) * UNIT)
 
 

@@ -2,8 +2,8 @@
 
 A row is 256 bits in four little-endian words. Chunk `c` is its bits `c * SPAN` up to
 `(c + 1) * SPAN`: the first `key` of them number a bucket, the `TAG_BITS` after them are the tag
-that lies beside each posting, and a posting is the slot of a photo, three bytes. Every function
-here releases the GIL and has a naive twin in the tests.
+that lies beside each posting, and a posting is the number of a row. The last bits of a row that no
+chunk has are its sketch. Every function here releases the GIL and has a naive twin in the tests.
 """
 
 # Types are numba's to infer.
@@ -19,79 +19,116 @@ from tutela.index.intrinsics import LANES, fetch, lowest, near, popcount
 from tutela.index.kernels import window
 from tutela.index.plan import TAG_BITS
 
-CHUNKS = 7
+CHUNKS = 4
 SPAN = 36
-"""Bits of a chunk: seven use 252 of the 256."""
-SLOT = 3
-"""Bytes of a posting."""
+"""Bits of a chunk."""
+SKETCH = 3
+"""Words of 32 bits of a sketch; it begins where the last chunk ends."""
 SCORE, ROW, ASKED = 0, 1, 2
 """Columns of `votes`: a photo's score, what the latest query row gave it, which row that is."""
-PENDING = 512
-"""Postings that passed their tag test and wait to arrive."""
+PENDING = 2048
+"""Postings that passed their tag test and wait for their sketches to arrive."""
 
 _WORDS = types.Array(types.uint64, 2, "C", readonly=True)
 _OFFSETS = types.Array(types.uint32, 1, "C", readonly=True)
 _TAGS = types.Array(types.uint16, 1, "C", readonly=True)
-_POSTINGS = types.Array(types.uint8, 2, "C", readonly=True)
+_POSTINGS = types.Array(types.uint32, 1, "C", readonly=True)
+_SKETCHES = types.Array(types.uint32, 2, "C", readonly=True)
 _NUMBERS = types.Array(types.int64, 1, "C", readonly=True)
-_WEIGHTS = types.Array(types.int32, 2, "C", readonly=True)
+_WEIGHTS = types.Array(types.int32, 1, "C", readonly=True)
 
 
-@nb.njit(types.int64(_POSTINGS, types.int64), nogil=True, cache=True)
-def slot_at(postings, at):
-    """The slot in one posting."""
-    return (
-        np.int64(postings[at, 0]) | np.int64(postings[at, 1]) << 8 | np.int64(postings[at, 2]) << 16
-    )
+@nb.njit(types.void(_WORDS, types.uint32[:, ::1]), nogil=True, cache=True)
+def sketch(rows, out):
+    """The sketch of each row, uint32 (n, SKETCH)."""
+    for r in range(rows.shape[0]):
+        for word in range(SKETCH):
+            out[r, word] = np.uint32(window(rows[r], CHUNKS * SPAN + 32 * word, 32))
 
 
-@nb.njit(
-    types.void(
-        _POSTINGS, types.int64[:, ::1], types.int64, _WEIGHTS, types.int64, types.int32[:, ::1]
-    ),
-    nogil=True,
-    cache=True,
-)
-def _settle(postings, pending, waiting, weights, most, votes):
-    """Count the pending votes; one query row gives one photo at most `most`."""
-    for i in range(waiting):
-        slot = slot_at(postings, pending[i, 0])
-        if votes[slot, ASKED] != pending[i, 1]:
-            votes[slot, ASKED] = np.int32(pending[i, 1])
-            votes[slot, ROW] = 0
-        before = np.int64(votes[slot, ROW])
-        after = min(most, before + np.int64(weights[pending[i, 2], pending[i, 3]]))
-        votes[slot, ROW] = np.int32(after)
-        votes[slot, SCORE] += np.int32(after - before)
+@nb.njit(types.int64(_NUMBERS, types.int64), nogil=True, cache=True)
+def slot_of(starts, row):
+    """The slot that a row belongs to; `starts` (slots + 1,) has the first row of each."""
+    low = 0
+    high = starts.shape[0] - 1
+    while high - low > 1:
+        middle = (low + high) >> 1
+        if starts[middle] <= row:
+            low = middle
+        else:
+            high = middle
+    return low
 
 
 @nb.njit(
-    types.int64[::1](
-        _OFFSETS, _TAGS, _POSTINGS, types.int64, types.int64, _WORDS, _WEIGHTS, _NUMBERS,
-        types.int64, types.int64, types.int32[:, ::1],
+    types.int64(
+        _POSTINGS, _SKETCHES, _NUMBERS, types.uint32[:, ::1], types.int64[:, ::1], types.int64,
+        _WEIGHTS, types.int32[:, ::1],
     ),
     nogil=True,
     cache=True,
 )  # fmt: skip
-def vote(offsets, tags, postings, n, key, queries, weights, limits, full, most, votes):
-    """Add to each photo's score what the query rows' near postings are worth.
+def _settle(postings, sketches, starts, asked, pending, waiting, weights, votes):
+    """Count the pending postings by all the bits that are known; returns how many counted.
+
+    One query row gives one photo what its nearest row is worth.
+    """
+    counted = 0
+    for i in range(waiting):
+        row = np.int64(postings[pending[i, 0]])
+        pending[i, 0] = row
+        fetch(sketches, row)
+    for i in range(waiting):
+        row = pending[i, 0]
+        query = pending[i, 1]
+        away = pending[i, 2]
+        for word in range(SKETCH):
+            away += popcount(np.uint64(sketches[row, word] ^ asked[query, word]))
+        if away >= weights.shape[0]:
+            continue
+        counted += 1
+        slot = slot_of(starts, row)
+        if votes[slot, ASKED] != query:
+            votes[slot, ASKED] = np.int32(query)
+            votes[slot, ROW] = 0
+        more = weights[away] - votes[slot, ROW]
+        if more > 0:
+            votes[slot, ROW] += more
+            votes[slot, SCORE] += more
+    return counted
+
+
+@nb.njit(
+    types.int64[::1](
+        _OFFSETS, _TAGS, _POSTINGS, _SKETCHES, _NUMBERS, types.int64, _WORDS, _WEIGHTS, _NUMBERS,
+        types.int64, types.int32[:, ::1],
+    ),
+    nogil=True,
+    cache=True,
+)  # fmt: skip
+def vote(offsets, tags, postings, sketches, starts, key, queries, weights, limits, full, votes):
+    """Add to each photo's score what the query rows' near rows are worth.
 
     offsets (CHUNKS * (2**key + 1),) uint32; tags (CHUNKS * n + LANES,) uint16; postings
-    (CHUNKS * n, SLOT) uint8; queries (q, 4) uint64; weights (2, TAG_BITS + 1) int32 by flips of the
-    key and distance of the tag; limits (2,): greatest distance of a tag, by flips of the key; of
-    a bucket the first `full` postings are looked at. votes (slots, 3) int32, zeros but for
-    ASKED, which is -1. Returns (2,): tags compared and votes cast.
+    (CHUNKS * n,) and sketches (n, SKETCH) uint32; starts (slots + 1,) int64, the first row of each
+    slot; queries (q, 4) uint64; weights int32 by the distance of key, tag and sketch, 0 beyond;
+    limits (2,): greatest distance of a tag, by flips of the key; of a bucket the first
+    `full` postings are looked at. votes (slots, 3) int32, zeros but for ASKED, which is -1.
+    Returns (3,): tags compared, sketches compared, votes.
 
     Three query rows are on their way at once: of one the offsets are fetched, of the one before
     it the tags, and those of the one before that are compared.
     """
+    n = sketches.shape[0]
+    asked_for = np.empty((queries.shape[0], SKETCH), np.uint32)
+    sketch(queries, asked_for)
     buckets = (np.int64(1) << key) + 1
     probes = key + 1
     low = np.zeros(2 * CHUNKS * probes, np.int64)
     high = np.zeros(2 * CHUNKS * probes, np.int64)
     asked = np.zeros((2, CHUNKS), np.int64)
-    pending = np.empty((PENDING + LANES, 4), np.int64)
-    stats = np.zeros(2, np.int64)
+    pending = np.empty((PENDING + LANES, 3), np.int64)
+    stats = np.zeros(3, np.int64)
     waiting = 0
     count = queries.shape[0]
     for step in range(-1, count + 1):
@@ -138,37 +175,39 @@ def vote(offsets, tags, postings, n, key, queries, weights, limits, full, most, 
                             fetch(postings, one)
                             pending[waiting, 0] = one
                             pending[waiting, 1] = step - 1
-                            pending[waiting, 2] = flips
-                            pending[waiting, 3] = popcount(np.uint64(tags[one] ^ tag))
+                            pending[waiting, 2] = flips + popcount(np.uint64(tags[one] ^ tag))
                             waiting += 1
                             passed &= passed - np.uint32(1)
                         if waiting >= PENDING:
-                            _settle(postings, pending, waiting, weights, most, votes)
                             stats[1] += waiting
+                            stats[2] += _settle(
+                                postings, sketches, starts, asked_for, pending, waiting, weights,
+                                votes,
+                            )  # fmt: skip
                             waiting = 0
                         at += LANES
-    _settle(postings, pending, waiting, weights, most, votes)
     stats[1] += waiting
+    stats[2] += _settle(postings, sketches, starts, asked_for, pending, waiting, weights, votes)
     return stats
 
 
 @nb.njit(types.void(_OFFSETS, _POSTINGS, _NUMBERS, types.uint32[::1]), nogil=True, cache=True)
 def tally(offsets, postings, renumber, counts):
-    """Add how many postings each bucket of one chunk has whose slot is kept.
+    """Add how many postings each bucket of one chunk has whose row is kept.
 
-    `renumber[slot]` is the slot's new number, -1 if it goes; `counts` is uint32 (buckets,).
+    `renumber[row]` is the row's new number, -1 if it goes; `counts` is uint32 (buckets,).
     """
     for bucket in range(counts.shape[0]):
         kept = 0
         for at in range(offsets[bucket], offsets[bucket + 1]):
-            kept += renumber[slot_at(postings, at)] >= 0
+            kept += renumber[postings[at]] >= 0
         counts[bucket] += np.uint32(kept)
 
 
 @nb.njit(
     types.void(
         _OFFSETS, _TAGS, _POSTINGS, _NUMBERS, types.uint32[::1], types.uint16[::1],
-        types.uint8[:, ::1],
+        types.uint32[::1],
     ),
     nogil=True,
     cache=True,
@@ -178,11 +217,9 @@ def pour(offsets, tags, postings, renumber, cursors, into_tags, into_postings):
     for bucket in range(cursors.shape[0]):
         to = np.int64(cursors[bucket])
         for at in range(offsets[bucket], offsets[bucket + 1]):
-            slot = renumber[slot_at(postings, at)]
-            if slot >= 0:
+            row = renumber[postings[at]]
+            if row >= 0:
                 into_tags[to] = tags[at]
-                into_postings[to, 0] = np.uint8(slot & 255)
-                into_postings[to, 1] = np.uint8(slot >> 8 & 255)
-                into_postings[to, 2] = np.uint8(slot >> 16)
+                into_postings[to] = np.uint32(row)
                 to += 1
         cursors[bucket] = np.uint32(to)
