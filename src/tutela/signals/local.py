@@ -5,7 +5,7 @@ outside a repainted or covered region, or inside a crop, are found again. Keypoi
 differences of Gaussians (Lowe, IJCV 2004), spread over the picture; each patch stays upright and is
 described by 256 signs of transformed gradient histograms, so that it compares by Hamming distance
 and goes into the same multi-index search as every other signal. A derivative is the *same
-photograph*: nothing here describes a person (docs/local-fingerprints.md).
+photograph*: nothing here describes a person (docs/design/local-fingerprints.md).
 """
 
 from __future__ import annotations
