@@ -17,6 +17,7 @@ from tutela.cli.output import console, patience
 from tutela.content import Content
 from tutela.detectors import trigger
 from tutela.errors import TutelaError
+from tutela.findings import nudity
 from tutela.screening import Screener
 from tutela.settings import load
 from tutela.verdict import Verdict
@@ -44,6 +45,12 @@ def run(out: Path, folder: Path | None, *, workers: int | None, quiet: bool) -> 
             screener.warm()
         _fill_banks(screener)
         contents = [Content(path=path, name=path.name) for path in expected]
+        altered = out / "protected" / "rocket-altered.jpg"
+        altered.write_bytes(_encoded(_altered(_photo("rocket")), quality=60))
+        expected[altered] = "hold"
+        # As if the platform's own classifier had found nudity in it: it is a rocket and coins.
+        score = (nudity(0.97),)
+        contents.append(Content(path=altered, name=altered.name, findings=score))
         found = {verdict.name: verdict for verdict in screener.screen_many(contents)}
         verdicts = [found[path.name] for path in expected]
         scan, _ = bulk.scan(screener, out / "uploads")
@@ -73,6 +80,7 @@ def _clear(out: Path) -> None:
         raise TutelaError(f"{out} holds something else; name another folder with --out")
     shutil.rmtree(out, ignore_errors=True)
     (out / "uploads").mkdir(parents=True)
+    (out / "protected").mkdir()
     (out / MARKER).touch()
 
 
@@ -82,7 +90,7 @@ def _photo(name: str) -> Image.Image:
 
 
 def _fill_banks(screener: Screener) -> None:
-    """The banks know two of the photographs, from one file each."""
+    """The banks know two of the photographs, from one file each; a third is protected."""
     for bank, tier, photo in (
         ("reviewed-by-us", "reviewed", "coffee"),
         ("reported-by-people", "reported", "cat"),
@@ -91,6 +99,7 @@ def _fill_banks(screener: Screener) -> None:
         examination = screener.examine(Content(data=_encoded(_photo(photo))))
         new, _ = bankable(examination.fingerprints, note=f"the {photo} photograph")
         screener.banks.add(bank, new)
+    screener.protect(_encoded(_photo("rocket")), bank="protected-photos")
 
 
 def _uploads(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -122,6 +131,15 @@ def _uploads(folder: Path) -> Iterator[tuple[Path, str]]:
         path = folder / name
         path.write_bytes(make())
         yield path, action
+
+
+def _altered(picture: Image.Image) -> Image.Image:
+    """The middle covered by something else, then cropped: nothing that PDQ still recognises."""
+    width, height = picture.size
+    altered = picture.copy()
+    cover = _photo("coins").resize((width // 2, height // 2))
+    altered.paste(cover, (width // 4, height // 4))
+    return altered.crop((width // 10, height // 10, width * 9 // 10, height * 9 // 10))
 
 
 def _half(picture: Image.Image) -> Image.Image:

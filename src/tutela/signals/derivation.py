@@ -213,7 +213,14 @@ def _survival(
     letters = np.where(shown, told, OUTSIDE)
     seen = int(((letters == SURVIVES) | (letters == CHANGED)).sum())
     changed = float((letters == CHANGED).sum()) / seen if seen else 0.0
-    return float(shown.mean()), changed, "/".join("".join(row) for row in letters)
+    overlap = _length(across, size * held.width, asked.width)
+    overlap *= _length(down, size * held.height, asked.height)
+    return overlap, changed, "/".join("".join(row) for row in letters)
+
+
+def _length(start: float, length: float, room: float) -> float:
+    """Share of a side of this length from `start` on that lies between 0 and `room`."""
+    return max(0.0, min(start + length, room) - max(start, 0.0)) / length
 
 
 def _words(features: Features) -> NDArray[np.uint64]:
