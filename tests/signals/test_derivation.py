@@ -125,9 +125,9 @@ def test_half_of_each_side_is_found_where_it_lies(name: str, across: float, down
     assert found.scale == pytest.approx(max(width, height) / longer, rel=0.03)
     assert found.dx == pytest.approx(-x / longer, abs=0.03)
     assert found.dy == pytest.approx(-y / longer, abs=0.03)
-    assert found.overlap == pytest.approx(0.25, abs=0.07)
+    assert found.overlap == pytest.approx(0.25, abs=0.02)
     grid = cells(found)
-    assert np.mean(grid == OUTSIDE) == pytest.approx(1 - found.overlap)
+    assert np.mean(grid == OUTSIDE) == pytest.approx(1 - found.overlap, abs=2 / GRID)
     rows, columns = np.nonzero(grid != OUTSIDE)
     assert columns.mean() / GRID == pytest.approx(across + 0.25, abs=0.07)
     assert rows.mean() / GRID == pytest.approx(down + 0.25, abs=0.07)
@@ -310,6 +310,8 @@ def test_witnesses_in_one_place_count_once() -> None:
     assert score(6, here) == pytest.approx(score(1, here))
     scores = [score(count, spread) for count in range(1, 7)]
     assert (np.diff(scores) > 1).all()
+    # One that resembles many others says less.
+    assert score(6, spread) > derivation._score(side, side, near, 9 * crowd, spread) + 1
 
 
 # The kernels beside slow twins.
@@ -441,7 +443,8 @@ def test_the_move_of_most_worth_is_elected(
     seed: int, count: int, size: float, share: float, tries: int
 ) -> None:
     pairs, order, one, other = scene(seed, count, size, share)
-    worth = np.linspace(6, 1, 257)
+    # Steep, so that a near pair outweighs several, and in steps, so that moves are often even.
+    worth = np.exp2(np.floor(np.linspace(9, 0, 257) / 1.5))
     best: list[int] = []
     most = 0.0
     for p in order[:tries].tolist():
@@ -471,13 +474,17 @@ def test_a_patch_survives_if_one_alike_lies_there(seed: int, counts: tuple[int, 
     there[:, :2] = rng.integers(0, 160, (counts[0], 2)) / 4
     there[:, 2] = 2 ** (rng.integers(24, 72, counts[0]) / 24)
     moved = (rng.integers(0, 160, (counts[1], 2)) / 4).astype(np.float32)
+    if min(counts):
+        moved[0] = there[0, :2]
     scales = (2 ** (rng.integers(24, 72, counts[1]) / 24)).astype(np.float32)
-    found = kernels.surviving(one, other, there, moved, scales, 1.15, 0.37, 55)
+    # A distance that occurs, mostly.
+    radius = bits_apart(one[0], other[0]) if min(counts) else 55
+    found = kernels.surviving(one, other, there, moved, scales, 1.15, 0.37, radius)
     for j in range(counts[1]):
         expected = any(
             math.dist(there[i, :2].tolist(), moved[j].tolist()) <= 3 + 1.15 * float(scales[j])
             and abs(math.log(there[i, 2] / scales[j])) <= 0.37
-            and bits_apart(one[i], other[j]) <= 55
+            and bits_apart(one[i], other[j]) <= radius
             for i in range(counts[0])
         )
         assert found[j] == expected
