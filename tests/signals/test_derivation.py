@@ -437,10 +437,11 @@ def test_agreeing_pairs_follow_the_move(seed: int, count: int, size: float, shar
     size=sizes,
     share=shares,
     tries=st.sampled_from([0, 5, 50]),
+    enough=st.sampled_from([1, 3, 100]),
 )
 @settings(max_examples=60)
 def test_the_move_of_most_worth_is_elected(
-    seed: int, count: int, size: float, share: float, tries: int
+    seed: int, count: int, size: float, share: float, tries: int, enough: int
 ) -> None:
     pairs, order, one, other = scene(seed, count, size, share)
     # Steep, so that a near pair outweighs several, and in steps, so that moves are often even.
@@ -457,8 +458,10 @@ def test_the_move_of_most_worth_is_elected(
         total = sum(worth[pairs[q, 2]] for q in agreed)
         if total > most:
             best, most = agreed, total
+            if len(agreed) >= enough:
+                break
     chosen = np.empty(count, np.int64)
-    elected = kernels.elect(pairs, order, one, other, worth, tries, *TOLERANCE, chosen)
+    elected = kernels.elect(pairs, order, one, other, worth, tries, enough, *TOLERANCE, chosen)
     assert chosen[:elected].tolist() == best
     if tries and count:
         assert elected >= 1

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutela.signals import derivation_kernels as kernels
-from tutela.signals.local import Features, Floats
+from tutela.signals.local import COARSEST, Features, Floats
 
 RADIUS = 90
 """Bits up to which two patches are worth a look; strangers differ by 128 ± 10."""
@@ -23,6 +23,8 @@ LIKE = 3
 """Nearest patches of the photograph that each patch of the content is paired with."""
 TRIES = 150
 """Pairs, nearest first, whose moves are tried."""
+ENOUGH = 40
+"""Pairs that agree on a move which is then not bettered."""
 LOOSE, DRIFT, STRETCH = 1.2, 0.12, 0.35
 """How far off a pair may be: in scales, by distance from the proposer, in the log of the size."""
 FIRM, STEADY = 1.2, 0.03
@@ -37,6 +39,10 @@ APART = 7.0
 """Scales between two patches from which on they are independent witnesses."""
 AGAIN = 100
 """Bits up to which a patch is found again where it should be: strangers are once in a thousand."""
+FINEST = 2.0
+"""Least scale at which a patch is expected to be found again, pixels."""
+SOME = 0.3
+"""Share of the patches around a place that are found again where nothing was changed."""
 GRID = 16
 """Cells a side of the map of what survives."""
 OUTSIDE, SURVIVES, CHANGED, UNKNOWN = "0", "1", "2", "-"
@@ -114,7 +120,9 @@ def _agreement(asked: Features, held: Features) -> tuple[float, NDArray[np.float
     order = np.argsort(pairs[:, 2], kind="stable")
     mine, theirs, worth = asked.points(), held.points(), _worth()
     chosen = np.empty(count, np.int64)
-    agreed = kernels.elect(pairs, order, mine, theirs, worth, TRIES, LOOSE, DRIFT, STRETCH, chosen)
+    agreed = kernels.elect(
+        pairs, order, mine, theirs, worth, TRIES, ENOUGH, LOOSE, DRIFT, STRETCH, chosen
+    )
     if agreed < FEWEST:
         return None
     move = _fitted(mine[pairs[chosen[:agreed], 0]], theirs[pairs[chosen[:agreed], 1]])
@@ -189,15 +197,18 @@ def _survival(
     """Overlap, changed share and mask: where the photograph's patches are found again.
 
     A patch survives if one alike lies where it should in the content. A cell of the mask goes by
-    the patches around it, the nearer and the smaller the more.
+    the patches around it, the nearer the more; reduced or smoothed, many are lost everywhere.
     """
     size, across, down = move[:3]
     points, there = held.points().astype(np.float64), asked.points()
     moved = points[:, :2] * size + (across, down)
     inside = ((moved >= 0) & (moved < (asked.width, asked.height))).all(1)
+    # What is too small in the content to be looked for there is not missing.
+    scales = points[:, 2] * size
+    inside &= (scales >= FINEST) & (scales <= COARSEST * min(asked.width, asked.height))
     survived = kernels.surviving(
         _words(asked), _words(held), there, moved.astype(np.float32),
-        (points[:, 2] * size).astype(np.float32), FIRM, STRETCH, AGAIN,
+        scales.astype(np.float32), FIRM, STRETCH, AGAIN,
     )  # fmt: skip
     steps = (np.arange(GRID) + 0.5) / GRID
     x, y = steps[None, :] * held.width, steps[:, None] * held.height
@@ -205,22 +216,22 @@ def _survival(
     shown = shown & (y * size + down >= 0) & (y * size + down < asked.height)
     reach = np.maximum(max(held.width, held.height) / GRID, 2.0 * points[:, 2])
     apart = (x[..., None] - points[:, 0]) ** 2 + (y[..., None] - points[:, 1]) ** 2
-    weight = np.exp(-apart / (2 * reach**2)) / points[:, 2] * inside
+    weight = np.exp(-apart / (2 * reach**2)) * inside
     # No patch within about two cells: nothing to tell by.
-    near = (np.exp(-apart / (2 * reach**2)) * inside).max(-1, initial=0.0) > 0.1
+    near = weight.max(-1, initial=0.0) > 0.1
     share = (weight * survived).sum(-1) / np.maximum(weight.sum(-1), 1e-9)
-    told = np.where(near, np.where(share >= 0.5, SURVIVES, CHANGED), UNKNOWN)
+    told = np.where(near, np.where(share >= SOME, SURVIVES, CHANGED), UNKNOWN)
     letters = np.where(shown, told, OUTSIDE)
     seen = int(((letters == SURVIVES) | (letters == CHANGED)).sum())
     changed = float((letters == CHANGED).sum()) / seen if seen else 0.0
-    overlap = _length(across, size * held.width, asked.width)
-    overlap *= _length(down, size * held.height, asked.height)
-    return overlap, changed, "/".join("".join(row) for row in letters)
+    wide = _length(across, size * held.width, asked.width)
+    high = _length(down, size * held.height, asked.height)
+    return wide * high, changed, "/".join("".join(row) for row in letters)
 
 
 def _length(start: float, length: float, room: float) -> float:
     """Share of a side of this length from `start` on that lies between 0 and `room`."""
-    return max(0.0, min(start + length, room) - max(start, 0.0)) / length
+    return float(max(0.0, min(start + length, room) - max(start, 0.0)) / length)
 
 
 def _words(features: Features) -> NDArray[np.uint64]:

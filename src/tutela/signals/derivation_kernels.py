@@ -114,16 +114,17 @@ def agreeing(pairs, order, asked, held, move, loose, drift, stretch, chosen):
 
 @nb.njit(
     types.int64(
-        _PAIRS, _NUMBERS, _POINTS, _POINTS, _REALS, types.int64, types.float64, types.float64,
-        types.float64, types.int64[::1],
+        _PAIRS, _NUMBERS, _POINTS, _POINTS, _REALS, types.int64, types.int64, types.float64,
+        types.float64, types.float64, types.int64[::1],
     ),
     nogil=True, cache=True,
 )  # fmt: skip
-def elect(pairs, order, asked, held, worth, tries, loose, drift, stretch, chosen):
+def elect(pairs, order, asked, held, worth, tries, enough, loose, drift, stretch, chosen):
     """Of the moves that each of the first `tries` pairs proposes by itself, the best one's pairs.
 
     A pair of upright patches proposes a size and a shift. The best move is the one whose agreeing
-    pairs' `worth`, by distance, sums to most. Writes their numbers; returns how many.
+    pairs' `worth`, by distance, sums to most; none is looked for beyond one of `enough` pairs.
+    Writes their numbers; returns how many.
     """
     best = 0.0
     count = 0
@@ -143,6 +144,8 @@ def elect(pairs, order, asked, held, worth, tries, loose, drift, stretch, chosen
             best = total
             count = agreed
             chosen[:agreed] = tried[:agreed]
+            if agreed >= enough:
+                break
     return count
 
 
