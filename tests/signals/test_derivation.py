@@ -133,17 +133,31 @@ def test_half_of_each_side_is_found_where_it_lies(name: str, across: float, down
     assert rows.mean() / GRID == pytest.approx(down + 0.25, abs=0.07)
 
 
-@pytest.mark.parametrize(("name", "other"), PAIRS)
-def test_half_size_and_strong_compression_are_found(name: str, other: str) -> None:
-    picture = replaced(name, other)
+def weakened(picture: Image.Image) -> Features:
+    """The patches of the picture at half size, strongly compressed."""
     small = picture.resize((picture.width // 2, picture.height // 2))
     with Image.open(io.BytesIO(encoded(small, quality=50))) as content:
-        found = compare(patches(content), held(name))
+        return patches(content)
+
+
+@pytest.mark.parametrize(("name", "other"), PAIRS)
+def test_half_size_and_strong_compression_are_found(name: str, other: str) -> None:
+    found = compare(weakened(replaced(name, other)), held(name))
     assert found is not None
     assert found.likelihood > 0.99
     assert found.overlap > 0.97
     assert found.scale == pytest.approx(1, abs=0.03)
-    assert np.mean(cells(found)[middle(0.3, 0.7)] == SURVIVES) < 0.2
+    grid = cells(found)
+    assert np.mean(grid[middle(0.3, 0.7)] == CHANGED) > 0.8
+    assert np.mean(grid[~middle(0.15, 0.85)] == SURVIVES) > 0.65
+    assert found.changed < 0.6
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_what_is_reduced_and_compressed_alone_is_not_drawn_as_changed(name: str) -> None:
+    found = compare(weakened(photo(name)), held(name))
+    assert found is not None
+    assert found.changed < 0.2
 
 
 @pytest.mark.parametrize("name", PHOTOS)
