@@ -29,13 +29,14 @@ from tutela.index.table import kernels as table_kernels
 BITS = 256
 CANDIDATES = 32
 """Entries that a search returns at most."""
-BUCKET = 42
-"""Rows in an average bucket of a full table."""
+BUCKET, ALONE = 12, 84
+"""Rows in an average bucket of a table of fewer photos than `BLOCK`: beside a larger table, and
+without one, when there is time to find more."""
 KEY = 20
 """Bits of a bucket's number, in a table of `BLOCK` photos or more."""
 LEAST_KEY = 4
-FULL = 8
-"""A bucket's postings beyond so many times the average are left out of a search."""
+FULL = 336
+"""Postings of a bucket that a search looks at: so many, or eight times the average if more."""
 BLOCK = 8192
 """Photos from which on a table holds no rows as they are: it is merged, never cut anew."""
 BATCH = 1024
@@ -44,7 +45,7 @@ MERGED, POURED = 16, 4
 """A table is merged with those before it that have at most so many times its photos: the first
 while rows are at hand, the second for those of `BLOCK` photos and more."""
 
-LIMITS = frozen(np.array([5, 4]))
+LIMITS = frozen(np.array([5, 3]))
 """Greatest distance of a tag, by flips of the key, at which a row's sketch is looked at."""
 UNIT = 1000
 """What a decade counts in scores."""
@@ -147,7 +148,7 @@ class Table:
         loops = kernels()
         votes = np.zeros((len(self.entries), 3), np.int32)
         votes[:, loops.ASKED] = -1
-        full = FULL * max(BUCKET, len(self.sketches) >> self.key)
+        full = max(FULL, 8 * len(self.sketches) >> self.key)
         loops.vote(
             self.offsets, self.tags, self.postings, self.sketches, self.starts, self.key, queries,
             _weights(self.key)[0], LIMITS, full, votes,
@@ -155,12 +156,12 @@ class Table:
         return votes[:, loops.SCORE]
 
 
-def cut(rows: Words, entries: Entries, lengths: NDArray[np.int64]) -> Table:
+def cut(rows: Words, entries: Entries, lengths: NDArray[np.int64], bucket: int = BUCKET) -> Table:
     """A table of photos: their rows one after the other, their entries, how many rows each has."""
     loops = kernels()
     n = len(rows)
     large = len(entries) >= BLOCK
-    fitting = round(math.log2(max(n, 1) / BUCKET))
+    fitting = round(math.log2(max(n, 1) / bucket))
     key = KEY if large else max(LEAST_KEY, min(KEY, fitting))
     buckets = (1 << key) + 1
     offsets = np.empty(loops.CHUNKS * buckets, np.uint32)
@@ -384,7 +385,7 @@ class LocalIndex:
             entries = np.concatenate([held_entries, entries])
             lengths = np.concatenate([held_lengths, lengths])
         if entries.size:
-            tables.append(cut(rows, entries, lengths))
+            tables.append(cut(rows, entries, lengths, BUCKET if tables else ALONE))
         return _State(tuple(tables), after)
 
 

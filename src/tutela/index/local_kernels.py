@@ -78,6 +78,7 @@ def _settle(postings, sketches, starts, asked, pending, waiting, weights, votes)
         row = np.int64(postings[pending[i, 0]])
         pending[i, 0] = row
         fetch(sketches, row)
+        fetch(sketches, row + 1)  # it may reach into the next cache line
     for i in range(waiting):
         row = pending[i, 0]
         query = pending[i, 1]
@@ -156,6 +157,7 @@ def vote(offsets, tags, postings, sketches, starts, key, queries, weights, limit
                     high[place + p] = first + size
                     for ahead in range(0, size, LANES):
                         fetch(tags, first + ahead)
+                    fetch(tags, first + size)
         if step >= 1:
             side = (step - 1) & 1
             for c in range(CHUNKS):
