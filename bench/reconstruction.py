@@ -35,6 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import sparse
+from scipy.optimize import linear_sum_assignment, quadratic_assignment
 from scipy.sparse.linalg import spsolve
 from skimage.metrics import structural_similarity
 from sqlalchemy import select
@@ -46,7 +47,17 @@ from tutela.media import Limits, decode
 from tutela.signals import derivation_kernels
 from tutela.signals.base import Fingerprint
 from tutela.signals.derivation import compare
-from tutela.signals.local import DESCRIPTOR, HEADER, KEPT, LOCAL, PLACE, WIDTH, Features
+from tutela.signals.local import (
+    DESCRIPTOR,
+    HEADER,
+    KEPT,
+    LOCAL,
+    PLACE,
+    WIDTH,
+    Features,
+    extract,
+    turned,
+)
 from tutela.store import Store
 from tutela.store.secret import NONCE, Keyring, Secret
 from tutela.store.tables import entries, sealed
@@ -67,6 +78,8 @@ TAG = 16
 """Bytes that AES-GCM adds to what it encrypts."""
 KNOWN = (4, 8, 12, 16, 20, 24, 32, 48, 64, 128, 440)
 """Known patches that the isometry is solved from."""
+LEAKED = (5, 10, 25, 50, 100)
+"""Photos whose keyed fingerprints it is solved from, with none of them known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +112,9 @@ def database_alone(targets: Sequence[Photo]) -> None:
         protection = Protection(store, keyring)
         for number, photo in enumerate(targets):
             fingerprint = Fingerprint(LOCAL.name, photo.features.to_bytes(), 100)
-            case = f"case {number % 3}"
-            protection.add("first", [fingerprint], case=case)
-            protection.add("second", [fingerprint], case=case)
+            protection.add("first", [fingerprint], case=f"case {number % 3}")
+            protection.add("second", [fingerprint], case=f"case {number % 3}")
+            protection.add("second", [fingerprint], case=f"another {number}")
         with store.read() as connection:
             rows = connection.execute(
                 select(entries, sealed.c.body, sealed.c.case_digest).join(
@@ -113,27 +126,27 @@ def database_alone(targets: Sequence[Photo]) -> None:
     secret = Secret(bytes(32))
     plain = [photo.features.first(KEPT) for photo in targets]
     counts = [
-        (len(row.body) - NONCE - TAG - HEADER.size) // (PLACE + DESCRIPTOR) for row in rows[::2]
+        (len(row.body) - NONCE - TAG - HEADER.size) // (PLACE + DESCRIPTOR) for row in rows[::3]
     ]
     body = b"".join(row.body for row in rows)
     print("\nthe database alone")
-    says("patches of a photo, from its size", sum(map(int.__eq__, counts, map(len, plain))), rows)
+    right = sum(map(int.__eq__, counts, map(len, plain)))
+    said("patches of a photo, from its size", f"right for {right} of {len(plain)}")
     packed = len(zlib.compress(body, 9)) / len(body)
     said("size of all sealed bodies once compressed", f"{100 * packed:.2f} %")
     pieces = [piece.tobytes() for one in plain for piece in (*one.descriptors, one.places)]
     moved = [row.tobytes() for one in plain for row in keyed(secret, one).descriptors]
     found = sum(piece in held for piece in pieces + moved)
     said("descriptors and lists of places found in it", f"{found} of {len(pieces + moved):,}")
-    values = {row.value for row in rows}
-    said("same photo seen to be the same in two banks", "yes" if len(values) < len(rows) else "no")
+    first, second, another = (row.value for row in rows[:3])
+    said("a photo seen to be in two banks, for one case", "yes" if first == second else "no")
+    said("a photo seen to be in two cases", "yes" if another == second else "no")
     digests = {row.case_digest for row in rows}
-    said("photos of one case seen to be together", "yes" if len(digests) == 3 else "no")
+    said(
+        "photos of one case seen to be together", "yes" if len(digests) == 3 + len(plain) else "no"
+    )
     bodies = {row.body for row in rows}
     said("sealed bodies that are equal", f"{len(rows) - len(bodies)}")
-
-
-def says(what: str, right: int, rows: Sequence[object]) -> None:
-    said(what, f"right for {right} of {len(rows) // 2}")
 
 
 def said(what: str, value: str) -> None:
@@ -164,6 +177,77 @@ def alike_places(asked: Features, held: Features) -> float:
     mine, theirs = asked.places.astype(int), held.places.astype(int)
     apart = np.abs(theirs[:, None] - mine[None]).max(2)
     return float((apart.min(1) <= 1).mean())
+
+
+def from_statistics(others: Sequence[Photo]) -> None:
+    """Solve the isometry with no known photo: from how bits go together in public photographs.
+
+    Correlations of bits are the same, keyed or not, but for order and signs. Matching the two
+    matrices gives the order (Vogelstein et al., 2015, from SciPy), the leading eigenvector of their
+    product the signs: but for one sign of each family of bits that mirroring, flipping and
+    inverting a picture treat alike, which is 2 ** 8 to try.
+    """
+    secret = Secret(bytes(range(32)))
+    leaked = spread(list(others), LEAKED[-1])
+    public = [
+        one for one in others if not any(one is a for a in leaked) and not resembling(one, leaked)
+    ]
+    families = _families(leaked[0])
+    place_of = np.argsort(_images_of_bits(secret))
+    mask = np.unpackbits(secret.keyed(np.zeros((1, DESCRIPTOR), np.uint8)))
+    known = _together([photo.features for photo in public])
+    print(f"  {f'photos leaked; {len(public)} others known':<34}{'order solved':>20}{'mask':>20}")
+    for count in LEAKED:
+        held = [keyed(secret, one.features.first(KEPT)) for one in spread(leaked, count)]
+        seen = _together(held)
+        profiles = [np.sort(np.abs(one), axis=1) for one in (known, seen)]
+        apart = ((profiles[0][:, None] - profiles[1][None]) ** 2).sum(2)
+        start = np.zeros((256, 256))
+        start[np.arange(256), linear_sum_assignment(apart)[1]] = 0.5
+        options = {"maximize": True, "P0": start + 0.5 / 256, "maxiter": 100}
+        order = quadratic_assignment(np.abs(known), np.abs(seen), options=options).col_ind
+        both = known * seen[np.ix_(order, order)]
+        right = 0
+        for family in np.unique(families):
+            own = np.flatnonzero(families == family)
+            signs = np.linalg.eigh(both[np.ix_(own, own)])[1][:, -1] < 0
+            fits = (signs == mask[place_of[own]]) & (order[own] == place_of[own])
+            other = (signs != mask[place_of[own]]) & (order[own] == place_of[own])
+            right += max(fits.sum(), other.sum())
+        share = 100 * float((order == place_of).mean())
+        print(f"  {count:<34}{share:>18.1f} %{100 * right / 256:>18.1f} %")
+
+
+def _together(photos_: Sequence[Features]) -> NDArray[np.float64]:
+    """Correlations of the bits of all patches, without the diagonal."""
+    rows = np.concatenate([np.unpackbits(one.descriptors, axis=1) for one in photos_])
+    together: NDArray[np.float64] = np.corrcoef(rows.T.astype(np.float32))
+    np.fill_diagonal(together, 0)
+    return together
+
+
+def _images_of_bits(secret: Secret) -> NDArray[np.intp]:
+    """Of each keyed bit, the bit that it is."""
+    ones = np.packbits(np.eye(256, dtype=np.uint8), axis=1)
+    moved = np.unpackbits(secret.keyed(ones) ^ secret.keyed(np.zeros_like(ones)), axis=1)
+    return moved.argmax(0)
+
+
+def _families(photo: Photo) -> NDArray[np.intp]:
+    """Bits by whether mirroring, flipping and inverting a picture change them: eight families."""
+    nothing = Features(1, 1, np.zeros((1, PLACE), np.uint8), np.zeros((1, DESCRIPTOR), np.uint8))
+    mirrored, flipped = (
+        np.unpackbits(turned(nothing, variant).descriptors) for variant in ("mirrored", "flipped")
+    )
+    own, negative = extract(photo.luma), extract(255 - photo.luma)
+    pairs = {place.tobytes(): row for place, row in zip(own.places, own.descriptors, strict=True)}
+    changes = [
+        np.unpackbits(row ^ pairs[place.tobytes()])
+        for place, row in zip(negative.places, negative.descriptors, strict=True)
+        if place.tobytes() in pairs
+    ]
+    inverted = np.mean(changes, 0) > 0.5
+    return mirrored + 2 * flipped.astype(np.intp) + 4 * inverted
 
 
 def solved(plain: NDArray[np.uint8], moved: NDArray[np.uint8], secret: Secret) -> float:
@@ -457,6 +541,7 @@ def main() -> None:
     database_alone(targets)
     resaved = [_resaved(photo) for photo in targets]
     without_secret(targets, resaved)
+    from_statistics(learned_from)
     measured(targets, learned)
     if options.picture:
         drawn(shown or targets[:4], learned, options.picture)
