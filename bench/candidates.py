@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from alterations import ALTERATIONS, OTHERS, reduced, seeded
 from distractors import Many, turns
@@ -117,7 +117,7 @@ def fingerprint(data: bytes) -> Features:
 def read(path: Path) -> Image.Image:
     with Image.open(path) as image:
         image.draft("RGB", (SIDE, SIDE))
-        return reduced(image.convert("RGB"), SIDE)
+        return reduced(ImageOps.exif_transpose(image).convert("RGB"), SIDE)
 
 
 def registered(path: Path) -> Features:

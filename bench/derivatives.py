@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from alterations import ALTERATIONS, OTHERS, reduced, seeded
 from distractors import search_time
@@ -119,7 +119,7 @@ class Scenes:
 def read(path: Path, side: int) -> Image.Image:
     with Image.open(path) as image:
         image.draft("RGB", (side, side))
-        return reduced(image.convert("RGB"), side)
+        return reduced(ImageOps.exif_transpose(image).convert("RGB"), side)
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,7 +184,7 @@ def eighths(gx: float, gy: float) -> float:
 @given(st.floats(0, 2 * math.pi))
 def test_the_parabola_is_near_the_arc(angle: float) -> None:
     off = eighths(math.cos(angle), math.sin(angle)) * math.tau / 8 - angle
-    assert abs(math.remainder(off, math.tau)) < math.radians(1.25)
+    assert abs(math.remainder(off, math.tau)) < math.radians(0.3)
 
 
 def naive_coefficients(level: Plane, place: Plane, width: float) -> NDArray[np.float64]:
@@ -254,7 +254,7 @@ def test_bits_are_the_signs_of_the_coefficients(name: str) -> None:
     for place, bits in zip(places, made, strict=True):
         coefficients = naive_coefficients(level, place, local.WIDTH).ravel()[patch[-1]]
         sure = np.abs(coefficients) > 0.02
-        assert sure.mean() > 0.97 or name == "flat"
+        assert sure.mean() > 0.95 or name == "flat"
         np.testing.assert_array_equal(bits[sure], coefficients[sure] > 0)
         differ += int((bits != (coefficients > 0)).sum())
     assert differ <= 6

@@ -231,7 +231,7 @@ def _survival(
 
 def _length(start: float, length: float, room: float) -> float:
     """Share of a side of this length from `start` on that lies between 0 and `room`."""
-    return float(max(0.0, min(start + length, room) - max(start, 0.0)) / length)
+    return min(1.0, max(0.0, float((min(start + length, room) - max(start, 0.0)) / length)))
 
 
 def _words(features: Features) -> NDArray[np.uint64]:

@@ -65,7 +65,7 @@ FINEST = 11.0
 """Octaves below the longer side at which the coded scale begins."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Features:
     """The patches of one picture, those that stand out most first."""
 

@@ -37,7 +37,7 @@ _PLANE = types.Array(types.float32, 2, "C", readonly=True)
 _ROW = types.Array(types.float32, 1, "C", readonly=True)
 _NUMBERS = types.Array(types.int64, 1, "C", readonly=True)
 _PLACES = types.Array(types.float32, 2, "C", readonly=True)
-_QUARTER = np.float32(0.2732395)
+_QUARTER = np.float32(0.3479)
 
 
 def taps(sigma: float) -> np.ndarray:
