@@ -17,7 +17,7 @@ from tutela.errors import ConfigurationError, SealBroken
 from tutela.findings import DERIVATIVE, FAILURE, Finding
 from tutela.index.local import LocalIndex, LocalStatus
 from tutela.signals import LOCAL, Fingerprint
-from tutela.signals.derivation import Derivative, compare
+from tutela.signals.derivation import Derivative, compare, kernels
 from tutela.signals.local import LOCAL as SIGNAL
 from tutela.signals.local import Features, turned
 from tutela.store import Store
@@ -56,6 +56,9 @@ class Derivatives:
             failure: Exception | None = None
             try:
                 self._index.refresh()
+                if self.wanted:
+                    # Else the first content that may derive from one would wait for it.
+                    kernels()
             except ConfigurationError as error:
                 failure = error
             if failure is not None and str(failure) != str(self._failure):

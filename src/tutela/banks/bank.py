@@ -24,6 +24,7 @@ from sqlalchemy import (
     union_all,
     update,
 )
+from sqlalchemy.exc import IntegrityError
 
 from tutela import signals
 from tutela.errors import BankError, BankExists, InvalidSignal, UnknownBank, UnknownEntry
@@ -204,20 +205,20 @@ class Banks:
                 "underscores, a letter or digit first"
             )
         _check_category(category)
+        row = {
+            "name": name,
+            "tier": _tier(tier),
+            "owner": owner,
+            "purpose": purpose,
+            "category": category,
+            "enabled": True,
+            "created_at": now(),
+        }
         with self._store.write() as connection:
-            if _find(connection, name) is not None:
-                raise BankExists(f"a bank named {name} exists; choose another name")
-            connection.execute(
-                insert(banks).values(
-                    name=name,
-                    tier=_tier(tier),
-                    owner=owner,
-                    purpose=purpose,
-                    category=category,
-                    enabled=True,
-                    created_at=now(),
-                )
-            )
+            try:
+                connection.execute(insert(banks).values(row))
+            except IntegrityError as error:
+                raise BankExists(f"a bank named {name} exists; choose another name") from error
         return self.get(name)
 
     def get(self, name: str) -> Bank:

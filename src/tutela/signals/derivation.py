@@ -10,11 +10,11 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tutela.signals import derivation_kernels as kernels
 from tutela.signals.local import COARSEST, Features, Floats
 
 RADIUS = 90
@@ -47,6 +47,14 @@ GRID = 16
 """Cells a side of the map of what survives."""
 OUTSIDE, SURVIVES, CHANGED, UNKNOWN = "0", "1", "2", "-"
 """Letters of the mask: not in the content, found again, not found again, nothing to tell by."""
+
+
+@functools.cache
+def kernels() -> ModuleType:
+    """The compiled loops; loading them (and numba) waits until the first comparison."""
+    from tutela.signals import derivation_kernels as loaded
+
+    return loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,20 +121,20 @@ def _agreement(asked: Features, held: Features) -> tuple[float, NDArray[np.float
     if len(asked) < FEWEST or len(held) < FEWEST:
         return None
     pairs = np.empty((len(asked) * LIKE, 3), np.int32)
-    count = kernels.nearest(_words(asked), _words(held), RADIUS, LIKE, pairs)
+    count = kernels().nearest(_words(asked), _words(held), RADIUS, LIKE, pairs)
     pairs = pairs[:count]
     if count < FEWEST:
         return None
     order = np.argsort(pairs[:, 2], kind="stable")
     mine, theirs, worth = asked.points(), held.points(), _worth()
     chosen = np.empty(count, np.int64)
-    agreed = kernels.elect(
+    agreed = kernels().elect(
         pairs, order, mine, theirs, worth, TRIES, ENOUGH, LOOSE, DRIFT, STRETCH, chosen
     )
     if agreed < FEWEST:
         return None
     move = _fitted(mine[pairs[chosen[:agreed], 0]], theirs[pairs[chosen[:agreed], 1]])
-    again = kernels.agreeing(pairs, order, mine, theirs, move, FIRM, STEADY, STRETCH, chosen)
+    again = kernels().agreeing(pairs, order, mine, theirs, move, FIRM, STEADY, STRETCH, chosen)
     if again < FEWEST:
         return None
     if again >= agreed // 2:
@@ -206,7 +214,7 @@ def _survival(
     # What is too small in the content to be looked for there is not missing.
     scales = points[:, 2] * size
     inside &= (scales >= FINEST) & (scales <= COARSEST * min(asked.width, asked.height))
-    survived = kernels.surviving(
+    survived = kernels().surviving(
         _words(asked), _words(held), there, moved.astype(np.float32),
         scales.astype(np.float32), FIRM, STRETCH, AGAIN,
     )  # fmt: skip

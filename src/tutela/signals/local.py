@@ -16,6 +16,7 @@ import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,7 +25,6 @@ from PIL import Image
 
 from tutela.errors import InvalidSignal
 from tutela.media.types import Frame, Media
-from tutela.signals import local_kernels as kernels
 from tutela.signals.base import Fingerprint, Hit, Match, nearest
 from tutela.signals.pdq import VARIANTS
 
@@ -63,6 +63,14 @@ OCTAVE = 24.0
 """Steps of the coded scale in an octave."""
 FINEST = 11.0
 """Octaves below the longer side at which the coded scale begins."""
+
+
+@functools.cache
+def kernels() -> ModuleType:
+    """The compiled loops; loading them (and numba) waits until the first picture."""
+    from tutela.signals import local_kernels as loaded
+
+    return loaded
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,11 +186,11 @@ def extract(luma: Bytes) -> Features:
         levels.append(planes)
         found = np.empty((max(64, planes[0].size // 12), 4), np.float32)
         bands = [after - before for before, after in itertools.pairwise(planes)]
-        for level in range(1, kernels.SCALES + 1):
+        for level in range(1, kernels().SCALES + 1):
             finer, middle, coarser = bands[level - 1 : level + 2]
-            count = kernels.extrema(finer, middle, coarser, CONTRAST, EDGE, found, 0)
+            count = kernels().extrema(finer, middle, coarser, CONTRAST, EDGE, found, 0)
             some = found[:count]
-            scale = kernels.SIGMA * np.exp2((level + some[:, 2]) / kernels.SCALES)
+            scale = kernels().SIGMA * np.exp2((level + some[:, 2]) / kernels().SCALES)
             where = np.full((count, 2), (octave, level), np.float32)
             points.append(np.column_stack([some[:, :2], scale, some[:, 3], where]))
     every = np.concatenate(points)
@@ -227,16 +235,16 @@ def _octaves(picture: Floats) -> list[list[Floats]]:
     octaves: list[list[Floats]] = []
     first, *sides = _sides()
     base = np.empty_like(picture)
-    kernels.blur(picture, first, np.empty_like(picture), base)
+    kernels().blur(picture, first, np.empty_like(picture), base)
     while True:
         planes, between = [base], np.empty_like(base)
         for side in sides:
             planes.append(np.empty_like(base))
-            kernels.blur(planes[-2], side, between, planes[-1])
+            kernels().blur(planes[-2], side, between, planes[-1])
         octaves.append(planes)
         # The level of twice the blur, every other pixel of it: already the next octave's first.
-        base = np.ascontiguousarray(planes[kernels.SCALES][::2, ::2])
-        if min(base.shape) < kernels.SMALLEST:
+        base = np.ascontiguousarray(planes[kernels().SCALES][::2, ::2])
+        if min(base.shape) < kernels().SMALLEST:
             return octaves
 
 
@@ -272,32 +280,33 @@ def _places(points: Floats, height: int, width: int) -> Bytes:
 def _described(points: Floats, levels: Sequence[Sequence[Floats]]) -> Bytes:
     out = np.empty((len(points), DESCRIPTOR), np.uint8)
     patch = _patch()
-    group = points[:, 4].astype(int) * (kernels.SCALES + 3) + points[:, 5].astype(int) + LEVEL
+    group = points[:, 4].astype(int) * (kernels().SCALES + 3) + points[:, 5].astype(int) + LEVEL
     for number in np.unique(group):
-        octave, level = divmod(int(number), kernels.SCALES + 3)
+        octave, level = divmod(int(number), kernels().SCALES + 3)
         here = np.flatnonzero(group == number)
         bits = np.empty((len(here), DESCRIPTOR), np.uint8)
         places = np.ascontiguousarray(points[here, :3])
-        kernels.describe(levels[octave][level], places, WIDTH, *patch, bits)  # type: ignore[call-arg]
+        kernels().describe(levels[octave][level], places, WIDTH, *patch, bits)
         out[here] = bits
     return out
 
 
 @functools.cache
 def _sides() -> list[Floats]:
-    return kernels.increments()
+    sides: list[Floats] = kernels().increments()
+    return sides
 
 
 @functools.cache
 def _patch() -> tuple[Any, ...]:
     """What `describe` needs to know: window, cells, shares, the two transforms, kept bits."""
-    samples = (np.arange(kernels.SAMPLES) + 0.5) / kernels.SAMPLES
+    samples = (np.arange(kernels().SAMPLES) + 0.5) / kernels().SAMPLES
     window = np.exp(-((2 * samples - 1) ** 2) / (2 * 0.7**2)).astype(np.float32)
-    at = samples * kernels.CELLS - 0.5
+    at = samples * kernels().CELLS - 0.5
     cell = np.floor(at).astype(np.int64)
-    cells, bins = np.arange(kernels.CELLS), np.arange(kernels.BINS)
-    cosines = np.cos(np.pi * cells[:, None] * (2 * cells + 1) / (2 * kernels.CELLS))
-    turn = 2 * np.pi * bins / kernels.BINS
+    cells, bins = np.arange(kernels().CELLS), np.arange(kernels().BINS)
+    cosines = np.cos(np.pi * cells[:, None] * (2 * cells + 1) / (2 * kernels().CELLS))
+    turn = 2 * np.pi * bins / kernels().BINS
     harmonics = [np.cos(k * turn) if even else np.sin(k * turn) for k, even in _HARMONICS]
     return (
         window,
@@ -323,7 +332,8 @@ _HARMONICS = (
 
 
 def _number(u: int, v: int, k: int) -> int:
-    return (u * kernels.CELLS + v) * kernels.BINS + k
+    cells, bins = kernels().CELLS, kernels().BINS
+    return int((u * cells + v) * bins + k)
 
 
 @functools.cache
@@ -333,16 +343,16 @@ def _kept() -> tuple[tuple[int, int, int], ...]:
     Left out are those that no turn changes the sign of, so that zero is the fair threshold of all
     others, and a few of the finest. The set is closed under all eight turns.
     """
-    last = kernels.CELLS - 1
+    last = kernels().CELLS - 1
     out = {(u, v, k) for u in range(0, last, 2) for v in range(0, last, 2) for k in (0, 7)}
-    out |= {(last, last, k) for k in range(kernels.BINS)}
+    out |= {(last, last, k) for k in range(kernels().BINS)}
     out |= {(last, last - 1, k) for k in (0, 7)} | {(last - 1, last, k) for k in (0, 7)}
     out |= {(last - 1, last - 1, 3), (last - 1, last - 1, 4)}
     every = [
         (u, v, k)
-        for u in range(kernels.CELLS)
-        for v in range(kernels.CELLS)
-        for k in range(kernels.BINS)
+        for u in range(kernels().CELLS)
+        for v in range(kernels().CELLS)
+        for k in range(kernels().BINS)
     ]
     return tuple(sorted(set(every) - out, key=lambda one: (max(one[:2]), one)))
 
