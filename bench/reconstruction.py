@@ -524,7 +524,7 @@ def _dots(features: Features, size: tuple[int, int]) -> Image.Image:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photos", type=Path, required=True, help="folder of JPEG photographs")
-    parser.add_argument("--targets", type=int, default=24, help="photographs to reconstruct")
+    parser.add_argument("--targets", type=int, default=26, help="photographs to reconstruct")
     parser.add_argument("--show", type=Path, nargs="*", default=[], help="for the picture alone")
     parser.add_argument("--picture", type=Path, help="where to write the comparison")
     options = parser.parse_args()
