@@ -14,11 +14,12 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
 Rgb: TypeAlias = NDArray[np.uint8]
 Picture: TypeAlias = Image.Image
@@ -94,6 +95,13 @@ def jpeg(picture: Picture, quality: int) -> bytes:
     out = io.BytesIO()
     picture.save(out, "JPEG", quality=quality)
     return out.getvalue()
+
+
+def read(path: Path, side: int) -> Picture:
+    """A photograph, upright, of at most `side` pixels on its long side."""
+    with Image.open(path) as image:
+        image.draft("RGB", (side, side))
+        return reduced(ImageOps.exif_transpose(image).convert("RGB"), side)
 
 
 def reduced(picture: Picture, side: float) -> Picture:

@@ -21,9 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 
-from alterations import ALTERATIONS, OTHERS, reduced, seeded
+from alterations import ALTERATIONS, OTHERS, read, seeded
 from distractors import Many, turns
 from machine import describe
 from photos import photos, spread
@@ -114,12 +113,6 @@ def fingerprint(data: bytes) -> Features:
     return Features.from_bytes(made.value)
 
 
-def read(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        image.draft("RGB", (SIDE, SIDE))
-        return reduced(ImageOps.exif_transpose(image).convert("RGB"), SIDE)
-
-
 def registered(path: Path) -> Features:
     return fingerprint(path.read_bytes()).first(KEPT)
 
@@ -127,7 +120,7 @@ def registered(path: Path) -> Features:
 def altered(job: tuple[Path, list[Path], list[str]]) -> list[tuple[str, Features]]:
     """The fingerprints of a photograph's altered files."""
     path, other_paths, names = job
-    picture, others = read(path), [read(other) for other in other_paths]
+    picture, others = read(path, SIDE), [read(other, SIDE) for other in other_paths]
     return [
         (one.name, fingerprint(one.encode(picture, path.name, None, others)))
         for one in ALTERATIONS

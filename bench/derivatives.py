@@ -34,9 +34,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
 
-from alterations import ALTERATIONS, OTHERS, reduced, seeded
+from alterations import ALTERATIONS, OTHERS, read, seeded
 from distractors import search_time
 from machine import describe
 from photos import photos, resized, spread
@@ -114,12 +113,6 @@ class Scenes:
     def apart(self) -> int:
         """Pairs of one scene."""
         return sum(len(scene) - 1 for scene in self._scene.values()) // 2
-
-
-def read(path: Path, side: int) -> Image.Image:
-    with Image.open(path) as image:
-        image.draft("RGB", (side, side))
-        return reduced(ImageOps.exif_transpose(image).convert("RGB"), side)
 
 
 @dataclass(frozen=True, slots=True)

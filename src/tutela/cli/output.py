@@ -67,9 +67,9 @@ class Options:
         return screener
 
     def store(self, *, upgrade: bool = False) -> Store:
+        """The store; it is closed when the command ends."""
         from tutela.store import Store
 
-        """The store; it is closed when the command ends."""
         settings = self.settings()
         settings.make_data()
         store = Store(settings.database_url, upgrade=upgrade)

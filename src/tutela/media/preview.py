@@ -33,7 +33,4 @@ def _preview(media: Media, frame: Frame) -> Preview:
     scale = min(1.0, SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = Image.fromarray(frame.luma).resize(size, Image.Resampling.BOX)
-    plain = len(media.frames) == 1 and media.frame_count == 1 and not frame.background
-    part = "" if plain else f"frame {frame.index}"
-    part += f" on {frame.background}" if frame.background else ""
-    return Preview(part, *size, small.tobytes())
+    return Preview(media.part(frame), *size, small.tobytes())

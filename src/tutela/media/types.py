@@ -54,6 +54,13 @@ class Media:
     """Frames in the file; `frames` holds a bounded sample of them."""
     frames: tuple[Frame, ...]
 
+    def part(self, frame: Frame) -> str:
+        """What people call this frame of the content: `frame 3`, `frame 0 on black`, `""`."""
+        whole = len(self.frames) == 1 and self.frame_count == 1
+        if frame.background:
+            return f"frame {frame.index} on {frame.background}"
+        return "" if whole else f"frame {frame.index}"
+
 
 @dataclass(frozen=True, slots=True)
 class MediaFacts:

@@ -22,7 +22,7 @@ from tutela.content import Content
 from tutela.server.access import needs, screener_of
 from tutela.server.errors import Refused
 from tutela.server.keys import Scope
-from tutela.server.screening import form_of
+from tutela.server.screening import form_body, form_of
 from tutela.server.shapes import (
     BankChange,
     BankIn,
@@ -152,18 +152,7 @@ async def add_picture(request: Request, name: str, note: str = "") -> dict[str, 
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {
-                "multipart/form-data": {
-                    "schema": {
-                        "type": "object",
-                        "required": ["file"],
-                        "properties": {
-                            "file": {"type": "string", "format": "binary"},
-                            **ProtectIn.model_json_schema()["properties"],
-                        },
-                    }
-                }
-            },
+            "content": form_body(ProtectIn.model_json_schema()["properties"]),
         }
     },
 )

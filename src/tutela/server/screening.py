@@ -62,21 +62,23 @@ class Item:
         return b"".join(hashlib.sha256(part).digest() for part in parts)
 
 
+def form_body(fields: dict[str, Any]) -> dict[str, Any]:
+    """What OpenAPI says of a form with a file and these fields."""
+    properties = {"file": {"type": "string", "format": "binary"}, **fields}
+    schema = {"type": "object", "required": ["file"], "properties": properties}
+    return {"multipart/form-data": {"schema": schema}}
+
+
 BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {"type": "string", "format": "binary"},
-                        "context": {"type": "string", "description": "JSON, as below."},
-                        "nudity": {"type": "number", "minimum": 0, "maximum": 1},
-                    },
+            **form_body(
+                {
+                    "context": {"type": "string", "description": "JSON, as below."},
+                    "nudity": {"type": "number", "minimum": 0, "maximum": 1},
                 }
-            },
+            ),
             "application/json": {
                 "schema": ScreenIn.model_json_schema(),
                 "examples": {

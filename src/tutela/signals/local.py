@@ -135,15 +135,12 @@ class Local:
         del data
         if media is None:
             return ()
-        plain = len(media.frames) == 1 and media.frame_count == 1
-        return tuple(self._frame(frame, plain) for frame in media.frames)
+        return tuple(self._frame(media, frame) for frame in media.frames)
 
-    def _frame(self, frame: Frame, plain: bool) -> Fingerprint:
+    def _frame(self, media: Media, frame: Frame) -> Fingerprint:
         features = extract(frame.luma)
-        part = "" if plain and not frame.background else f"frame {frame.index}"
-        if frame.background:
-            part += f" on {frame.background}"
-        return Fingerprint(self.name, features.to_bytes(), min(100, len(features) // 4), part)
+        quality = min(100, len(features) // 4)
+        return Fingerprint(self.name, features.to_bytes(), quality, media.part(frame))
 
     def parse(self, text: str) -> bytes:
         """Hexadecimal digits of a value. Raises `InvalidSignal`."""
@@ -211,7 +208,7 @@ def turned(features: Features, variant: str) -> Features:
     bits = np.unpackbits(features.descriptors, axis=1, bitorder="little")[:, order] ^ flips
     x, y, scale = features.places.T
     across, down = _TURNS[variant](x, y)
-    swapped = variant in ("transposed", "transversed", "rotated 90", "rotated 270")
+    swapped = variant in _SWAPPED
     width, height = features.width, features.height
     return Features(
         height if swapped else width,
@@ -357,6 +354,8 @@ def _kept() -> tuple[tuple[int, int, int], ...]:
     return tuple(sorted(set(every) - out, key=lambda one: (max(one[:2]), one)))
 
 
+_SWAPPED = ("transposed", "transversed", "rotated 90", "rotated 270")
+"""Turns that make rows of columns."""
 _TURNS: Mapping[str, Any] = {
     "mirrored": lambda x, y: (255 - x, y),
     "flipped": lambda x, y: (x, 255 - y),
@@ -388,7 +387,7 @@ def _turns() -> Mapping[str, tuple[NDArray[np.intp], Bytes]]:
 
     turns: dict[str, tuple[NDArray[np.intp], Bytes]] = {}
     for name in VARIANTS[1:]:
-        swap = name in ("transposed", "transversed", "rotated 90", "rotated 270")
+        swap = name in _SWAPPED
         left = name in ("mirrored", "rotated 180", "rotated 90", "transversed")
         up = name in ("flipped", "rotated 180", "rotated 270", "transversed")
         order = np.empty(len(kept), np.intp)

@@ -163,7 +163,8 @@ def extrema(a, b, c, least, edge, found, count):
             ss = a1[x] + c1[x] - 2 * value
             xy = np.float32(0.25) * (b2[x + 1] - b2[x - 1] - b0[x + 1] + b0[x - 1])
             determinant = xx * yy - xy * xy
-            if determinant <= 0 or (xx + yy) * (xx + yy) >= bound * determinant:
+            # Also where the curvatures differ in sign: then the determinant is below zero.
+            if (xx + yy) * (xx + yy) >= bound * determinant:
                 continue
             if count == found.shape[0]:
                 return count

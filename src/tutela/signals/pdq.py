@@ -53,21 +53,17 @@ class Pdq:
         del data
         if media is None:
             return ()
-        plain = len(media.frames) == 1 and media.frame_count == 1
-        return tuple(self._frame(media, frame, plain) for frame in media.frames)
+        return tuple(self._frame(media, frame) for frame in media.frames)
 
-    def _frame(self, media: Media, frame: Frame, plain: bool) -> Fingerprint:
+    def _frame(self, media: Media, frame: Frame) -> Fingerprint:
         height, width = frame.luma.shape
         down, across = axes(media.height, media.width, height, width)
         values, quality = kernels.hashes(np.ascontiguousarray(frame.luma), down, across)
-        part = "" if plain and not frame.background else f"frame {frame.index}"
-        if frame.background:
-            part += f" on {frame.background}"
         text = values.tobytes()
         variants = tuple(
             (name, text[32 * i : 32 * i + 32]) for i, name in enumerate(VARIANTS) if name
         )
-        return Fingerprint(self.name, text[:32], quality, part, variants)
+        return Fingerprint(self.name, text[:32], quality, media.part(frame), variants)
 
     def parse(self, text: str) -> bytes:
         """64 hexadecimal digits, either case. Raises `InvalidSignal`."""
