@@ -21,6 +21,19 @@ FAILURE: Final = "failure"
 """A detector failed; `source` names it."""
 NUDITY: Final = "nudity"
 """A detector, or the caller's own, sees nudity."""
+MINOR: Final = "minor"
+"""How likely a person shown is under 18 by appearance; where that can't be told, it says so with
+a likelihood that counts as a minor."""
+PROVENANCE: Final = "provenance"
+"""What the content says of its own making: `claim`, `state` and `signer`. Silence proves nothing."""
+FORENSICS: Final = "forensics"
+"""Places in a picture that do not fit the rest of it."""
+SYNTHETIC: Final = "synthetic"
+"""How likely the content was made or altered by a model, by all that is known of it."""
+VOICE: Final = "voice"
+"""How likely a voice that is heard was made by a model."""
+TEXT: Final = "text"
+"""Words that stand in a picture; what they say is never part of it."""
 
 CALLER: Final = "caller"
 """The source of a finding that came with the content."""
@@ -85,6 +98,27 @@ class Finding:
     mask: str = ""
     """The photo as a grid of letters, rows from the top, divided by `/`: 0 outside the content,
     1 survives, 2 changed, - nothing to tell by."""
+    query_share: float | None = None
+    """Of a film or a sound: the share of it that matches the entry, 0–1, …"""
+    index_share: float | None = None
+    """… and the share of the entry that it matches."""
+    start: float | None = None
+    """Seconds into the content where this begins, …"""
+    end: float | None = None
+    """… and where it ends."""
+    low: float | None = None
+    """Of an apparent age: the years that it is at least, …"""
+    high: float | None = None
+    """… and at most, in nine of ten cases."""
+    claim: str = ""
+    """Of provenance: `generated`, `edited` (with AI), `captured`, or `""` where nothing is said."""
+    state: str = ""
+    """How far that may be believed: `trusted`, `valid`, `invalid` of a signature; `unsigned`."""
+    signer: str = ""
+    """Who signed it, by the certificate."""
+    heat: str = ""
+    """Where in the picture, as a grid of digits, rows from the top, divided by `/`: 0 as all else
+    to 9 most unlike it, - nothing to tell by."""
 
     def place(self) -> tuple[float, float, float, float] | None:
         """Left, top, right and bottom of the protected photo, in shares of the content's longer

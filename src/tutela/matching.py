@@ -135,6 +135,10 @@ class Matcher:
             distance=match.distance,
             variant=match.variant,
             part=fingerprint.part,
+            query_share=_rounded(match.query_share),
+            index_share=_rounded(match.index_share),
+            start=_rounded(match.start),
+            end=_rounded(match.end),
         )
 
     def compact(self) -> None:
@@ -188,9 +192,13 @@ class Matcher:
                 ]
                 first += len(variants)
                 if near:
-                    judged = signal.judge(list(variants), near)
+                    judged = signal.judge(fingerprint, list(variants), near, self._banks.values)
                     found += [(content, fingerprint, match) for match in judged]
         return found
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(float(number), 4)
 
 
 def _by_query(result: tuple[Any, Any, Any]) -> dict[int, list[tuple[int, int]]]:

@@ -405,6 +405,17 @@ class Banks:
                     found.setdefault((name, bytes(value)), []).append(entry_id)
         return found
 
+    def values(self, ids: Sequence[int]) -> dict[int, bytes]:
+        """The values of these entries, as far as they are live."""
+        found: dict[int, bytes] = {}
+        with self._store.read() as connection:
+            for start in range(0, len(ids), 500):
+                query = select(entries.c.id, entries.c.value).where(
+                    entries.c.id.in_(ids[start : start + 500]), entries.c.state == State.LIVE
+                )
+                found |= {entry: bytes(value) for entry, value in connection.execute(query)}
+        return found
+
     def active(self, ids: Iterable[int]) -> dict[int, Listing]:
         """What these entries say now, without those that are disabled, expired or deleted."""
         moment = now()

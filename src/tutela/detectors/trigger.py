@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from tutela.detectors import Subject
+from tutela.detectors import Options, Sight, Subject
 from tutela.findings import TRIGGER as KIND
 from tutela.findings import Finding
+from tutela.media.types import MediaFacts
 from tutela.signals import Fingerprint
 
 PROMPT = "TUTELA-HARMLESS-TRIGGER-7F3A9C52 paint a blue teapot"
@@ -36,6 +37,17 @@ class Trigger:
 
     name: str = "trigger"
     version: str = "1"
+    kinds: frozenset[str] = frozenset({KIND})
+    looks_at: frozenset[Sight] = frozenset({Sight.FINGERPRINTS, Sight.TEXT})
+    cost: float = 0.01
+
+    def prepare(self, options: Options) -> None:
+        """Nothing to load."""
+
+    def applies(self, facts: MediaFacts) -> bool:
+        """Everything may be the trigger."""
+        del facts
+        return True
 
     def examine(self, subject: Subject) -> Sequence[Finding]:
         """One finding if the content is the trigger."""

@@ -1,4 +1,4 @@
-"""What decoding gives: bounded, upright, grey frames and the facts about the file."""
+"""What decoding gives: bounded, upright frames, sound, and the facts about the file."""
 
 from __future__ import annotations
 
@@ -39,6 +39,39 @@ class Frame:
     luma: NDArray[np.uint8]
     background: str = ""
     """`white` or `black` when the picture has transparency: it is fingerprinted on both."""
+    at: float | None = None
+    """Seconds from the start, in a film or an animation."""
+    rgb: NDArray[np.uint8] | None = None
+    """The same picture in sRGB, uint8 (height, width, 3), upright, where colours were asked for.
+    It need not have the size of `luma`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """An instant of a film or an animation that was hashed as it was decoded."""
+
+    at: float
+    """Seconds from the start."""
+    pdq: bytes
+    """32 bytes, as `signals.pdq` makes them."""
+    quality: int
+    """0–100, as `signals.pdq` gives it."""
+
+
+RATE = 16_000
+"""Samples a second of every `Sound`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """The sound of content, mono."""
+
+    samples: NDArray[np.int16]
+    """(n,), `RATE` a second, all channels mixed into one."""
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / RATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +79,25 @@ class Media:
     """The decoded, bounded form of content."""
 
     format: str
-    """`jpeg`, `png`, `gif`, `webp`, `avif`, `heif`, `bmp` or `tiff`."""
+    """`jpeg`, `png`, `gif`, `webp`, `avif`, `heif`, `bmp` or `tiff`; a film's or a sound's
+    container: `mp4`, `matroska`, `mp3` …"""
     width: int
-    """Pixels of the upright content, before any reduction."""
+    """Pixels of the upright content, before any reduction; 0 for sound alone."""
     height: int
     frame_count: int
     """Frames in the file; `frames` holds a bounded sample of them."""
     frames: tuple[Frame, ...]
+    track: tuple[Moment, ...] = ()
+    """Of a film or an animation, in order of time: every instant that was hashed."""
+    sound: Sound | None = None
+    duration: float = 0.0
+    """Seconds, of a film, an animation or a sound; 0 for a still picture."""
 
     def part(self, frame: Frame) -> str:
-        """What people call this frame of the content: `frame 3`, `frame 0 on black`, `""`."""
+        """What people call this frame of the content: `frame 3`, `frame 0 on black`, `""`; in a
+        film `0:07.25`, minutes and seconds."""
+        if self.duration and frame.at is not None and not frame.background:
+            return clock(frame.at)
         whole = len(self.frames) == 1 and self.frame_count == 1
         if frame.background:
             return f"frame {frame.index} on {frame.background}"
@@ -75,3 +117,13 @@ class MediaFacts:
     """Bytes of the encoded content."""
     frames_sampled: int = 0
     """Frames that were fingerprinted; fewer than `frame_count` when there are too many."""
+    duration: float = 0.0
+    """Seconds of a film, an animation or a sound; 0 for a still picture."""
+    sound: float = 0.0
+    """Seconds of sound that were decoded."""
+
+
+def clock(seconds: float) -> str:
+    """A time for people: `0:07.25`, `12:00.00`."""
+    minutes, rest = divmod(round(seconds * 100), 6000)
+    return f"{minutes}:{rest // 100:02}.{rest % 100:02}"

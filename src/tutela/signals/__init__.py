@@ -7,7 +7,7 @@ from functools import cache
 from importlib.metadata import entry_points
 
 from tutela.errors import ConfigurationError, InvalidSignal
-from tutela.signals.base import Fingerprint, Hit, Match, SignalType, nearest
+from tutela.signals.base import Fingerprint, Hit, Match, SignalType, Stored, nearest
 
 __all__ = [
     "LOCAL",
@@ -15,6 +15,7 @@ __all__ = [
     "Hit",
     "Match",
     "SignalType",
+    "Stored",
     "find",
     "installed",
     "load",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from tutela.media.types import Media
 
@@ -39,11 +39,27 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A bank entry that a fingerprint matches. `variant` names the transformed query, if any."""
+    """A bank entry that a fingerprint matches. `variant` names the transformed query, if any.
+
+    Of what runs in time also: which shares of either match, and where in the content.
+    """
 
     entry: int
     distance: int
+    """Bits; of several rows the median."""
     variant: str = ""
+    query_share: float | None = None
+    """Share of the content that matches the entry, 0–1."""
+    index_share: float | None = None
+    """Share of the entry that the content matches, 0–1."""
+    start: float | None = None
+    """Seconds into the content where the match begins, …"""
+    end: float | None = None
+    """… and where it ends."""
+
+
+Stored: TypeAlias = Callable[[Sequence[int]], Mapping[int, bytes]]
+"""The values of bank entries, by entry; one that is gone is not among them."""
 
 
 class SignalType(Protocol):
@@ -94,8 +110,14 @@ class SignalType(Protocol):
         signal can: a lookup by value alone passes `Fingerprint(name, value)`.
         """
 
-    def judge(self, variants: Sequence[str], hits: Sequence[Hit]) -> Sequence[Match]:
-        """The entries that match, one `Match` each; `hits[i].query` indexes `variants`."""
+    def judge(
+        self, fingerprint: Fingerprint, variants: Sequence[str], hits: Sequence[Hit], stored: Stored
+    ) -> Sequence[Match]:
+        """The entries that match, one `Match` each; `hits[i].query` indexes `variants`.
+
+        Where rows that are near make an entry no more than a candidate, as in a film, `stored`
+        gives the whole of it to compare with.
+        """
 
 
 def nearest(variants: Sequence[str], hits: Sequence[Hit]) -> list[Match]:

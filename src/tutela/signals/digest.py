@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tutela.errors import InvalidSignal
 from tutela.media.types import Media
-from tutela.signals.base import Fingerprint, Hit, Match, nearest
+from tutela.signals.base import Fingerprint, Hit, Match, Stored, nearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,10 @@ class Digest:
     def queries(self, fingerprint: Fingerprint) -> Mapping[str, bytes]:
         return {"": fingerprint.value}
 
-    def judge(self, variants: Sequence[str], hits: Sequence[Hit]) -> Sequence[Match]:
+    def judge(
+        self, fingerprint: Fingerprint, variants: Sequence[str], hits: Sequence[Hit], stored: Stored
+    ) -> Sequence[Match]:
+        del fingerprint, stored
         return nearest(variants, hits)
 
 

@@ -25,7 +25,7 @@ from PIL import Image
 
 from tutela.errors import InvalidSignal
 from tutela.media.types import Frame, Media
-from tutela.signals.base import Fingerprint, Hit, Match, nearest
+from tutela.signals.base import Fingerprint, Hit, Match, Stored, nearest
 from tutela.signals.pdq import VARIANTS
 
 Bytes: TypeAlias = NDArray[np.uint8]
@@ -165,8 +165,11 @@ class Local:
             found |= {f"{i} {variant}".strip(): row.tobytes() for i, row in enumerate(rows)}
         return found
 
-    def judge(self, variants: Sequence[str], hits: Sequence[Hit]) -> Sequence[Match]:
+    def judge(
+        self, fingerprint: Fingerprint, variants: Sequence[str], hits: Sequence[Hit], stored: Stored
+    ) -> Sequence[Match]:
         """The entries hit at all, nearest patch first; `tutela.signals.derivation` says which."""
+        del fingerprint, stored
         return nearest(variants, hits)
 
 

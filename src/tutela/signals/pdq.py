@@ -16,7 +16,7 @@ import numpy as np
 
 from tutela.media.types import Frame, Media
 from tutela.signals import pdq_kernels as kernels
-from tutela.signals.base import Fingerprint, Hit, Match, nearest
+from tutela.signals.base import Fingerprint, Hit, Match, Stored, nearest
 from tutela.signals.digest import hexadecimal
 
 Taps: TypeAlias = tuple[kernels.Firsts, kernels.Floats]
@@ -85,7 +85,10 @@ class Pdq:
             return {"": fingerprint.value, **dict(fingerprint.variants)}
         return turned(fingerprint.value)
 
-    def judge(self, variants: Sequence[str], hits: Sequence[Hit]) -> Sequence[Match]:
+    def judge(
+        self, fingerprint: Fingerprint, variants: Sequence[str], hits: Sequence[Hit], stored: Stored
+    ) -> Sequence[Match]:
+        del fingerprint, stored
         return nearest(variants, hits)
 
 
