@@ -3,7 +3,11 @@
 TutelaError
 ├── Rejected              content that can't be examined: it holds, with a typed reason
 ├── InvalidSignal         text that is not a fingerprint of the named signal
-├── ConfigurationError    a setting or plug-in that can't be used
+├── ConfigurationError    a setting, plug-in or model that can't be used
+│   ├── ModelMissing      a model that is not known, or whose file is not there
+│   ├── ModelDamaged      a model's file that is not the one its card names
+│   └── LicenceNotAccepted  a model that nobody accepted the licence of
+├── ModelFailed           a model that gave no answer: the content holds
 ├── PolicyError           a policy file that can't be used, with its line
 ├── BankError             a bank operation that is refused
 │   ├── UnknownBank
@@ -41,6 +45,7 @@ class Reason(StrEnum):
     TOO_MANY_BYTES = "too-many-bytes"
     TOO_MANY_PIXELS = "too-many-pixels"
     TOO_MANY_FRAMES = "too-many-frames"
+    TOO_LONG = "too-long"
     TOO_MUCH_MEMORY = "too-much-memory"
     TOO_SLOW = "too-slow"
     DECODER_CRASHED = "decoder-crashed"
@@ -67,7 +72,23 @@ class InvalidSignal(TutelaError):
 
 
 class ConfigurationError(TutelaError):
-    """A setting or plug-in that can't be used."""
+    """A setting, plug-in or model that can't be used."""
+
+
+class ModelMissing(ConfigurationError):
+    """A model that is not known, or whose file is not there or can't be fetched."""
+
+
+class ModelDamaged(ConfigurationError):
+    """A model's file that is not the one its card names."""
+
+
+class LicenceNotAccepted(ConfigurationError):
+    """A model that is not fetched before somebody accepts its licence."""
+
+
+class ModelFailed(TutelaError):
+    """A model that gave no answer: it failed, took too long, or too many wait for it."""
 
 
 class PolicyError(TutelaError):

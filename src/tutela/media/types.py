@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,16 @@ class Limits:
     """Wall-clock time for one piece of content, seconds."""
     max_memory: int = 256 * MiB
     """Memory that decoding may take beyond the idle worker, bytes."""
+    max_film_bytes: int = 512 * MiB
+    """Size of an encoded film or sound, bytes."""
+    max_film_pixels: int = 4096 * 2304
+    """Pixels of one frame of a film: decoders hold up to twenty of them."""
+    max_film_frames: int = 400_000
+    """Frames of a film. Every one is decoded and looked at."""
+    max_duration: float = 3600.0
+    """Seconds of a film, an animation or a sound."""
+    max_film_seconds: float = 300.0
+    """Wall-clock time for one film or sound, seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +67,8 @@ class Moment:
     """32 bytes, as `signals.pdq` makes them."""
     quality: int
     """0–100, as `signals.pdq` gives it."""
+    mirrored: bytes = b""
+    """The same instant seen in a mirror."""
 
 
 RATE = 16_000
@@ -88,7 +101,10 @@ class Media:
     """Frames in the file; `frames` holds a bounded sample of them."""
     frames: tuple[Frame, ...]
     track: tuple[Moment, ...] = ()
-    """Of a film or an animation, in order of time: every instant that was hashed."""
+    """Of a film or an animation, in order of time: its distinct instants."""
+    insets: Mapping[str, tuple[Moment, ...]] = field(default_factory=dict)
+    """What is inside a still surround, by how it was found: `cropped` leaves out uniform borders,
+    `window` all but the part that moves."""
     sound: Sound | None = None
     duration: float = 0.0
     """Seconds, of a film, an animation or a sound; 0 for a still picture."""
