@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tutela.cli import banks, keys, maintenance, policies, protection, screening
+from tutela.cli import banks, keys, maintenance, models, policies, protection, screening
 from tutela.cli.output import Options
 
 app = typer.Typer(
@@ -56,5 +56,6 @@ screening.add_to(app)
 protection.add_to(app, banks.app)
 app.add_typer(banks.app, name="bank")
 app.add_typer(policies.app, name="policy")
+app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="key")
 maintenance.add_to(app)
