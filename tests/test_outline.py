@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tutela.findings import DERIVATIVE, Finding
-from tutela.media.preview import Preview
+from tutela.media.views import View
 from tutela.outline import changed_regions, describe, draw, place
 
 MASK = "/".join(["1111", "1221", "1221", "1--0"])
@@ -16,8 +16,8 @@ FINDING = Finding(
 )
 
 
-def content(width: int, height: int) -> Preview:
-    return Preview("", width, height, bytes([128]) * (width * height))
+def content(width: int, height: int) -> View:
+    return View("", np.full((height, width, 3), 128, np.uint8))
 
 
 def found(**given: object) -> Finding:

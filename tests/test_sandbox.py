@@ -17,10 +17,12 @@ from PIL import Image
 
 import pictures
 from tutela import signals
+from tutela._wire import Malformed, parse
+from tutela.detectors.trigger import TRIGGER
 from tutela.errors import ConfigurationError, Reason
-from tutela.examine import examine
+from tutela.examine import Wanted, examine
 from tutela.media import Limits
-from tutela.sandbox import ON_REQUEST, Sandbox, _Malformed, _parse
+from tutela.sandbox import ON_REQUEST, Sandbox
 
 # A plug-in that does, in the worker alone, what a decoder does when it is attacked. It writes the
 # fault's name into a file that it mapped ahead of the confinement, so that a test knows that the
@@ -29,7 +31,7 @@ PLUGIN = """
 import ctypes, fcntl, mmap, os, platform, resource, socket, sys, threading, time
 import orjson
 from tutela import _confine
-from tutela.sandbox import ANSWER
+from tutela._wire import ANSWER
 from tutela.signals import Fingerprint
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -174,9 +176,9 @@ class Faulty:
             "number": frame.f_locals["number"], "fingerprints": [], "rejected": None,
             "media": {{"size": len(frame.f_locals["payload"])}}, "timings": {{}},
             "findings": [{{"kind": "match", "source": "trigger", "tier": "confirmed"}}],
-            "previews": [],
+            "views": [], "sound": 0,
         }})
-        self.answer(ANSWER.pack(len(body)) + body)
+        self.answer(ANSWER.pack(len(body), 0) + body)
         time.sleep(60)
 
     def segfault(self):
@@ -294,7 +296,7 @@ def test_results_are_those_of_examine_in_process(sandbox: Sandbox, tmp_path: Pat
     path.write_bytes(data)
     expected = examine(data, sandbox.signals, sandbox.limits)
     for source in (data, path):
-        found = sandbox.examine(source, ON_REQUEST)
+        found = sandbox.examine(source, Wanted(ON_REQUEST))
         assert found.fingerprints == expected.fingerprints
         assert found.media == expected.media
         assert found.rejected is None
@@ -304,7 +306,7 @@ def test_results_are_those_of_examine_in_process(sandbox: Sandbox, tmp_path: Pat
 def test_large_content_goes_through(sandbox: Sandbox) -> None:
     data = jpeg(bytes(5_000_000))
     assert (
-        sandbox.examine(data, ON_REQUEST).fingerprints
+        sandbox.examine(data, Wanted(ON_REQUEST)).fingerprints
         == examine(data, sandbox.signals, sandbox.limits).fingerprints
     )
 
@@ -390,11 +392,11 @@ def test_what_libraries_print_does_not_disturb_answers(plugin: Path, faulty: San
 
 def test_an_idle_worker_that_was_killed_is_replaced(sandbox: Sandbox) -> None:
     assert sandbox.examine(jpeg()).rejected is None
-    worker = sandbox._free.get()
+    worker = sandbox._pictures._free.get()
     assert worker is not None
     worker._process.kill()
     worker._process.wait()
-    sandbox._free.put(worker)
+    sandbox._pictures._free.put(worker)
     assert sandbox.examine(jpeg()).rejected is None
 
 
@@ -402,8 +404,8 @@ def test_an_interrupted_call_leaves_the_next_ones_right(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert sandbox.examine(jpeg()).rejected is None
-    worker = sandbox._free.get()
-    sandbox._free.put(worker)
+    worker = sandbox._pictures._free.get()
+    sandbox._pictures._free.put(worker)
     assert worker is not None
 
     def interrupted() -> bytes:
@@ -492,8 +494,8 @@ def test_a_worker_sees_no_secret_and_is_confined(sandbox: Sandbox) -> None:
     try:
         with Sandbox(workers=1, signal_names=["sha256"]) as box:
             box.examine(jpeg())
-            worker = box._free.get()
-            box._free.put(worker)
+            worker = box._pictures._free.get()
+            box._pictures._free.put(worker)
             assert worker is not None
             process = Path(f"/proc/{worker._process.pid}")
             assert b"hunter2" not in (process / "environ").read_bytes()
@@ -560,14 +562,14 @@ def test_a_confined_decoder_may_use_threads(plugin: Path, filtered: Sandbox) -> 
 def test_every_format_is_examined_within_the_confinement(sandbox: Sandbox, kind: str) -> None:
     for data in pictures.seeds()[kind]:
         expected = examine(data, sandbox.signals, sandbox.limits)
-        found = sandbox.examine(data, ON_REQUEST)
+        found = sandbox.examine(data, Wanted(ON_REQUEST))
         assert found.rejected is None
         assert (found.fingerprints, found.media) == (expected.fingerprints, expected.media)
 
 
 def test_a_large_photo_needs_no_kernel_that_was_not_warmed(sandbox: Sandbox) -> None:
     data = jpeg(size=(4200, 4100))
-    found = sandbox.examine(data, ON_REQUEST)
+    found = sandbox.examine(data, Wanted(ON_REQUEST))
     assert found.rejected is None
     assert found.fingerprints == examine(data, sandbox.signals, sandbox.limits).fingerprints
 
@@ -594,7 +596,8 @@ ANSWER = {
     "rejected": None,
     "timings": {"decode": 0.5},
     "findings": [{"kind": "trigger", "source": "trigger", "detail": "harmless"}],
-    "previews": [],
+    "views": [],
+    "sound": 0,
 }
 
 
@@ -618,13 +621,17 @@ def finding(**more: object) -> dict[str, object]:
         finding(likelihood="certain"),
         {"findings": ANSWER["findings"] * 2000},  # type: ignore[operator]
         {"findings": {"kind": "trigger"}},
-        {"previews": [["", 2, 1, "0000"]] * 40},
-        {"previews": [["", 2, 1, "00"]]},
-        {"previews": [["", 2, True, "0000"]]},
-        {"previews": [["", -1, -2, "0000"]]},
-        {"previews": [["", 481, 1, "00" * 481]]},
-        {"previews": [["\x1b[2J", 2, 1, "0000"]]},
-        {"previews": [["", 2, 1]]},
+        {"views": [["", 2, 1, None]] * 40},
+        {"views": [["", 2, 1, None]]},
+        {"views": [["", 2, True, None]]},
+        {"views": [["", -1, -2, None]]},
+        {"views": [["", 1601, 1, None]]},
+        {"views": [["", 1, 1, -1.0]]},
+        {"views": [["\x1b[2J", 1, 1, None]]},
+        {"views": [["", 1, 1]]},
+        {"sound": 1},
+        {"sound": -1},
+        {"sound": True},
         {"fingerprints": ANSWER["fingerprints"] * 2000},  # type: ignore[operator]
         {"fingerprints": [["sha256", "00" * 31, None, "", []]]},
         {"fingerprints": [["sha256", "00" * 32, 101, "", []]]},
@@ -643,10 +650,10 @@ def finding(**more: object) -> dict[str, object]:
     ],
 )
 def test_what_a_worker_can_not_say(change: dict[str, object]) -> None:
-    chosen = {kind.name: kind for kind in signals.load(["sha256"])}
-    assert _parse(orjson.dumps(ANSWER), 1, chosen, Limits()).findings[0].kind == "trigger"
-    with pytest.raises(_Malformed):
-        _parse(orjson.dumps(ANSWER | change), 1, chosen, Limits())
+    asked = ({kind.name: kind for kind in signals.load(["sha256"])}, {"trigger": TRIGGER})
+    assert parse(orjson.dumps(ANSWER), b"", 1, asked, Limits()).findings[0].kind == "trigger"
+    with pytest.raises(Malformed):
+        parse(orjson.dumps(ANSWER | change), b"", 1, asked, Limits())
 
 
 def test_it_works_from_a_script_without_a_main_guard(tmp_path: Path) -> None:

@@ -12,20 +12,27 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import orjson
 
+from tutela import detectors, signals
 from tutela import examine as examining
-from tutela import signals
 from tutela._confine import confine, data_in_use
+from tutela._wire import ANSWER, REQUEST, SIGHTS, TIRED, encode, pixels
+from tutela.detectors import Detector, Options, Sight
 from tutela.errors import Rejected
 from tutela.examine import Examination
 from tutela.media import Limits, image, jpeg_scan
-from tutela.sandbox import ANSWER, LOOK, MORE, REQUEST, TIRED
+from tutela.sandbox import MORE
+from tutela.signals import SignalType
 
 FAILED = 70
 """Exit status of a worker in which a signal or detector raised."""
+REQUEST_BITS = 64
+"""Flags of a request: signals, then detectors, then sights."""
 GENTLE = 0.75
 """Share of the time after which decoding stops itself between two frames."""
 
@@ -40,9 +47,16 @@ def main() -> None:
     config = orjson.loads(sys.argv[1])
     limits = Limits(**config["limits"])
     chosen = signals.load(config["signals"])
+    installed = detectors.installed()
+    looking = [installed[name] for name in config["detectors"]]
+    models = config["options"]["models"]
+    options = Options(models and Path(models), config["options"]["trust"])
+    for detector in looking:
+        detector.prepare(options)
     image.single_threaded()
-    _warm(chosen)
-    ready = {"versions": {kind.name: kind.version for kind in chosen}}
+    _warm(chosen, looking)
+    used: list[SignalType | Detector] = [*chosen, *looking]
+    ready = {"versions": [[one.name, one.version] for one in used]}
     os.dup2(null, 1)
     os.dup2(null, 2)
     os.close(null)
@@ -54,59 +68,43 @@ def main() -> None:
     gentle = replace(limits, max_seconds=GENTLE * limits.max_seconds)
     while len(head := requests.read(REQUEST.size)) == REQUEST.size:
         number, length, flags = REQUEST.unpack(head)
-        asked = [kind for place, kind in enumerate(chosen) if not flags >> place & 1]
+        bits = [bool(flags >> place & 1) for place in range(REQUEST_BITS)]
+        asked = [kind for kind, bit in zip(chosen, bits, strict=False) if bit]
+        del bits[: len(chosen)]
+        shown = [detector for detector, bit in zip(looking, bits, strict=False) if bit]
+        del bits[: len(looking)]
+        sights = frozenset(sight for sight, bit in zip(SIGHTS, bits, strict=False) if bit)
         payload = requests.read(length)
         if len(payload) < length:
             break
         _alarm(overrun)
         try:
-            done = examining.examine(payload, asked, gentle, look=bool(flags & LOOK))
+            done = examining.examine(payload, asked, gentle, detectors=shown, sights=sights)
         except Rejected as error:
             done = Examination(rejected=error)
         except BaseException:
             # A plug-in failed: this is a crash, and the parent learns of it at once.
             os._exit(FAILED)
         _alarm(0)
-        answer = encode(number, done)
+        answer, plain = encode(number, done), pixels(done)
         del payload, done
         tired = number % 64 == 0 and data_in_use() > idle + limits.max_memory // 4
-        _send(answers, TIRED + answer if tired else answer)
+        _send(answers, TIRED + answer if tired else answer, plain)
+        del plain
 
 
-def encode(number: int, done: Examination) -> bytes:
-    """An examination as JSON; `tutela.sandbox` reads it back, trusting none of it."""
-    return orjson.dumps(
-        {
-            "number": number,
-            "fingerprints": [
-                (
-                    made.signal,
-                    made.value.hex(),
-                    made.quality,
-                    made.part,
-                    [(name, value.hex()) for name, value in made.variants],
-                )
-                for made in done.fingerprints
-            ],
-            "media": done.media,
-            "rejected": done.rejected and (done.rejected.reason, done.rejected.message),
-            "timings": done.timings,
-            "findings": [finding.to_json() for finding in done.findings],
-            "previews": [
-                (small.part, small.width, small.height, small.luma.hex()) for small in done.previews
-            ],
-        }
-    )
+def _send(
+    answers: io.RawIOBase | io.BufferedIOBase, body: bytes, plain: Sequence[memoryview] = ()
+) -> None:
+    head = ANSWER.pack(len(body), sum(len(part) for part in plain))
+    for part in (memoryview(head + body), *plain):
+        view = part
+        while view:
+            view = view[answers.write(view) or 0 :]
 
 
-def _send(answers: io.RawIOBase | io.BufferedIOBase, body: bytes) -> None:
-    view = memoryview(ANSWER.pack(len(body)) + body)
-    while view:
-        view = view[answers.write(view) or 0 :]
-
-
-def _warm(chosen: tuple[signals.SignalType, ...]) -> None:
-    """Run every signal once on what decoders give, so that no input pays for compiling."""
+def _warm(chosen: Sequence[SignalType], looking: Sequence[Detector]) -> None:
+    """Run every signal and detector on what decoders give: no input pays for compiling."""
     from PIL import Image
 
     for side, kind, mode, options in (
@@ -119,7 +117,13 @@ def _warm(chosen: tuple[signals.SignalType, ...]) -> None:
         buffer = io.BytesIO()
         picture = Image.linear_gradient("L").resize((side, side)).convert(mode)
         picture.save(buffer, kind, **options)
-        done = examining.examine(buffer.getvalue(), chosen, Limits(max_seconds=60.0))
+        done = examining.examine(
+            buffer.getvalue(),
+            chosen,
+            Limits(max_seconds=60.0),
+            detectors=looking,
+            sights=frozenset({Sight.VIEWS}),
+        )
         if done.rejected:
             raise done.rejected
         # Else only a large picture would get there.

@@ -1,4 +1,4 @@
-"""Content examined: decoded, fingerprinted and shown to the detectors. In process, no state."""
+"""Content examined: decoded, fingerprinted, shown to detectors. In process, no state."""
 
 from __future__ import annotations
 
@@ -9,14 +9,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tutela import detectors
-from tutela.detectors import Subject
+from tutela import detectors as detecting
+from tutela.detectors import Detector, Sight, Subject
 from tutela.errors import Reason, Rejected
 from tutela.findings import Finding
 from tutela.media import Limits, Media, decode
-from tutela.media.preview import Preview, previews
-from tutela.media.types import MediaFacts
+from tutela.media.types import MediaFacts, Sound
+from tutela.media.views import LARGE, SIDE, View, views
 from tutela.signals.base import Fingerprint, SignalType
+
+HEAD = 4096
+"""Bytes by which a format is told."""
+DETAIL = 192
+"""Shorter side of frames, pixels, where no signal asks for any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be made of content."""
+
+    signals: frozenset[str] = frozenset()
+    detectors: frozenset[str] = frozenset()
+    """Of those that run in the sandbox."""
+    sights: frozenset[Sight] = frozenset()
+    """`VIEWS`, `LARGE` (views too, larger) and `SOUND`, for what runs elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +47,34 @@ class Examination:
     media: MediaFacts = field(default_factory=MediaFacts)
     rejected: Rejected | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
-    """Milliseconds by step: `decode`, each signal by its name, `detect`."""
+    """Milliseconds by step: `decode`, `views`, each signal and detector by its name."""
     findings: tuple[Finding, ...] = ()
-    """What the detectors found."""
-    previews: tuple[Preview, ...] = ()
+    """What detectors found beside the decoder."""
+    views: tuple[View, ...] = ()
     """Small pictures of each frame, where they were asked for."""
+    sound: Sound | None = None
+    """The sound, where it was asked for and there is any."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the pictures and the sound, bytes."""
+        sound = 0 if self.sound is None else self.sound.samples.nbytes
+        return sound + sum(view.rgb.nbytes for view in self.views)
 
 
 def examine(
-    data: bytes, signals: Sequence[SignalType], limits: Limits, *, look: bool = False
+    data: bytes,
+    signals: Sequence[SignalType],
+    limits: Limits,
+    *,
+    detectors: Sequence[Detector] = (),
+    sights: frozenset[Sight] = frozenset(),
 ) -> Examination:
-    """Decode content, take its fingerprints, detect; with `look`, make small pictures of it.
+    """Decode content, take its fingerprints, show it to detectors, make views of it.
 
     Content that is at fault never raises.
 
-    Content is decoded only if a signal reads pixels. A native decoder can crash or hang on
+    Content is decoded only if something needs that. A native decoder can crash or hang on
     hostile content: `tutela.sandbox.Sandbox` does the same in processes that may.
     """
     timings: dict[str, float] = {}
@@ -53,10 +82,12 @@ def examine(
     rejected: Rejected | None = None
     media: Media | None = None
     detail = max((signal.detail for signal in signals), default=0)
-    if detail:
+    colour = bool(sights & {Sight.VIEWS, Sight.LARGE})
+    side = (LARGE if Sight.LARGE in sights else SIDE) if colour else 0
+    if detail or sights or any(Sight.MEDIA in detector.looks_at for detector in detectors):
         started = time.perf_counter()
         try:
-            media = decode(data, limits, detail=detail)
+            media = decode(data, limits, detail=detail or DETAIL, colour=side)
         except Rejected as error:
             # Afresh: what the error holds on to, its causes' frames, holds the pixels.
             rejected = Rejected(error.reason, error.message)
@@ -72,16 +103,25 @@ def examine(
                 Reason.TOO_MUCH_MEMORY, f"The signal {signal.name} needs too much memory."
             )
         timings[signal.name] = _since(started)
-    started = time.perf_counter()
-    findings = detectors.examine(Subject(None, media, fingerprints))
-    timings["detect"] = _since(started)
     facts = _facts(media, len(data))
-    small = previews(media) if look and media is not None else ()
-    return Examination(tuple(fingerprints), facts, rejected, timings, tuple(findings), small)
+    findings: list[Finding] = []
+    for detector in detectors:
+        if detector.applies(facts) and (media is not None or Sight.MEDIA not in detector.looks_at):
+            started = time.perf_counter()
+            subject = Subject(data=data, media=media, facts=facts, fingerprints=fingerprints)
+            findings += detecting.examine(detector, subject)
+            timings[detector.name] = _since(started)
+    seen: tuple[View, ...] = ()
+    if side and media is not None:
+        started = time.perf_counter()
+        seen = views(media, side)
+        timings["views"] = _since(started)
+    sound = media.sound if media is not None and Sight.SOUND in sights else None
+    return Examination(tuple(fingerprints), facts, rejected, timings, tuple(findings), seen, sound)
 
 
 def examine_text(text: str, signals: Sequence[SignalType]) -> Examination:
-    """Fingerprint a text by its UTF-8 bytes and show it to the detectors.
+    """Fingerprint a text by its UTF-8 bytes.
 
     Nothing yet judges what a text says, so it counts as not examined, which holds it.
     """
@@ -89,14 +129,18 @@ def examine_text(text: str, signals: Sequence[SignalType]) -> Examination:
     fingerprints = [
         made for kind in signals if not kind.detail for made in kind.fingerprint(data, None)
     ]
-    findings = detectors.examine(Subject(text, None, fingerprints))
     unread = Rejected(Reason.UNSUPPORTED, "A text is compared with known ones; none judges it yet.")
     facts = MediaFacts("text", size=len(data))
-    return Examination(tuple(fingerprints), facts, unread, findings=tuple(findings))
+    return Examination(tuple(fingerprints), facts, unread)
 
 
-def read(path: str | Path, limits: Limits) -> bytes:
-    """The bytes of a regular file within bounds. Raises `Rejected`.
+def head(path: str | Path) -> bytes:
+    """The first bytes of a regular file, by which its format is told. Raises `Rejected`."""
+    return read(path, 0, first=HEAD)
+
+
+def read(path: str | Path, max_bytes: int, *, first: int = 0) -> bytes:
+    """The bytes of a regular file, at most so many, or its `first`. Raises `Rejected`.
 
     Pipes, devices and folders are refused without being opened: a read from them may never end.
     """
@@ -109,10 +153,12 @@ def read(path: str | Path, limits: Limits) -> bytes:
             facts = os.fstat(handle)
             if not stat.S_ISREG(facts.st_mode):
                 raise Rejected(Reason.UNREADABLE_FILE, "Not a regular file.")
-            if facts.st_size > limits.max_bytes:
+            if first:
+                return file.read(first)
+            if facts.st_size > max_bytes:
                 raise Rejected(
                     Reason.TOO_MANY_BYTES,
-                    f"{facts.st_size} bytes are above the {limits.max_bytes} allowed.",
+                    f"{facts.st_size} bytes are above the {max_bytes} allowed.",
                 )
             data = file.read(facts.st_size)
             # One read gives all of a regular file, save where it was cut meanwhile.
@@ -136,5 +182,13 @@ def _since(started: float) -> float:
 def _facts(media: Media | None, size: int) -> MediaFacts:
     if media is None:
         return MediaFacts(size=size)
-    sampled = len({frame.index for frame in media.frames})
-    return MediaFacts(media.format, media.width, media.height, media.frame_count, size, sampled)
+    return MediaFacts(
+        media.format,
+        media.width,
+        media.height,
+        media.frame_count,
+        size,
+        frames_sampled=len({frame.index for frame in media.frames}),
+        duration=round(media.duration, 3),
+        sound=0.0 if media.sound is None else round(media.sound.seconds, 3),
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from PIL import Image, ImageDraw
 
 from tutela.findings import Finding
-from tutela.media.preview import Preview
+from tutela.media.views import View
 
 SURVIVES, CHANGED = "1", "2"
 TINT, HATCH, EDGE = (60, 170, 90, 90), (215, 60, 40, 230), (255, 255, 255, 255)
@@ -34,9 +34,9 @@ _TURNS = {
 """By variant: how the content was turned before it was compared, and back."""
 
 
-def draw(content: Preview, finding: Finding) -> Image.Image:
-    """The content, RGB, with what the derivative says of it drawn over it."""
-    picture = Image.frombytes("L", (content.width, content.height), content.luma).convert("RGBA")
+def draw(content: View, finding: Finding) -> Image.Image:
+    """The content in grey, with what the derivative says of it drawn over it."""
+    picture = Image.fromarray(content.rgb).convert("L").convert("RGBA")
     there, back = _TURNS.get(finding.variant, (None, None))
     if there is not None:
         picture = picture.transpose(there)

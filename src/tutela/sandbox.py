@@ -1,8 +1,8 @@
 """Examination in processes that may crash, hang or run out of memory without harm.
 
 Each worker is a process of its own, spoken to over two pipes. A request is `REQUEST` (number,
-length, flags: which signals to leave out, whether to show it) and that many bytes of content; files
-are read here. An answer is `ANSWER` (length) and that much JSON, of which only the form can be
+length, flags: which signals, detectors and sights to make) and that many bytes of content; files
+are read here. What answers are made of, `tutela._wire` says; of theirs only the form can be
 checked. So a worker that was taken over can, until it is replaced, see every input that it is
 given, invent or withhold its fingerprints and what detectors find in it, reject it, and put into
 the findings of one input what it saw in another. It can't claim a match, name a bank, or answer for
@@ -15,12 +15,11 @@ import contextlib
 import os
 import queue
 import signal
-import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -30,28 +29,24 @@ from typing import IO, Self, TypeVar
 import orjson
 
 from tutela import detectors, signals
-from tutela.errors import ConfigurationError, InvalidSignal, Reason, Rejected, StoreError
-from tutela.examine import Examination, examine, read
-from tutela.findings import DERIVATIVE, MATCH, Finding
-from tutela.media.preview import SIDE, Preview
-from tutela.media.types import Limits, MediaFacts
-from tutela.signals.base import Fingerprint, SignalType
+from tutela._wire import (
+    ANSWER,
+    MAX_ANSWER,
+    MAX_PIXELS,
+    REQUEST,
+    SIGHTS,
+    TIRED,
+    Malformed,
+    parse,
+    text_of,
+)
+from tutela.detectors import Detector, Options
+from tutela.errors import ConfigurationError, Reason, Rejected
+from tutela.examine import Examination, Wanted, examine, head, read
+from tutela.media.sniff import is_film
+from tutela.media.types import FILMS, Limits
+from tutela.signals.base import SignalType
 
-REQUEST = struct.Struct("<IQQ")
-ANSWER = struct.Struct("<I")
-LOOK = 1 << 63
-"""The flag that asks for small pictures of the content."""
-TIRED = b"!"
-"""Ahead of an answer: the worker wants to be replaced after it."""
-
-MAX_ANSWER = 32 << 20
-"""Bytes of an answer; a longer one is a worker gone wrong."""
-MAX_TEXT = 200
-"""Characters of each text in an answer."""
-MAX_A_FRAME = 64
-"""Fingerprints, and findings, for each frame that `Limits.max_frames` admits."""
-_MAX_VARIANTS = 64
-_MAX_VALUE = 1 << 20
 _SMALL = 64 << 10
 """Bytes of content below which one write with its header is cheaper than two."""
 _AHEAD = 4
@@ -66,11 +61,11 @@ _KEPT_VARIABLES = (
     *("SYSTEMROOT", "USERPROFILE", "LOCALAPPDATA", "APPDATA"),
 )
 
-NONE: frozenset[str] = frozenset()
+NOTHING = Wanted()
 ON_REQUEST = frozenset({signals.LOCAL})
 """Signals that are taken only when they are asked for: they cost more than all the others."""
 MORE = 2
-"""So many times `Limits.max_seconds` may an input take of which such a signal is asked."""
+"""So many times `Limits.max_seconds` may an input take of which more than the usual is asked."""
 
 Source = bytes | Path
 Item = TypeVar("Item")
@@ -90,73 +85,73 @@ class Sandbox:
         workers: int | None = None,
         signal_names: Iterable[str] | None = None,
         *,
+        films: Limits | None = None,
+        options: Options = Options(),  # noqa: B008
         recycle_after: int = 20_000,
     ) -> None:
-        """Raises `ConfigurationError` for signals that aren't installed."""
+        """`limits` are those of pictures; films and sounds have workers of their own, by `films`.
+
+        Raises `ConfigurationError` for signals that aren't installed.
+        """
         self.limits = limits or Limits()
+        self.films = films or FILMS
         self.signals = signals.load(signal_names)
+        self.detectors = tuple(
+            one for one in detectors.installed().values() if detectors.in_sandbox(one)
+        )
+        self._options = options
         self.workers = workers or os.cpu_count() or 1
-        self.recycle_after = recycle_after
         self.confinement: tuple[str, ...] = ()
         """What the system holds a worker to, as of the last one that started."""
         self._exact = [kind for kind in self.signals if not kind.detail]
+        self._usual = frozenset(kind.name for kind in self.signals) - ON_REQUEST
         self._pid = os.getpid()
         self._watch = _Watch()
         self._closed = False
-        self._free: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
-        for _ in range(self.workers):
-            self._free.put(None)
+        self._pictures = _Pool(self.limits, self.workers, recycle_after)
+        self._films = _Pool(self.films, self.workers, recycle_after)
 
-    def examine(
-        self, source: Source, also: frozenset[str] = NONE, *, look: bool = False
-    ) -> Examination:
+    def examine(self, source: Source, also: Wanted = NOTHING, *, usual: bool = True) -> Examination:
         """Examine content, or the file of a path. Waits for a free worker.
 
-        `also` names signals to take besides those that always are; `look` asks for small pictures.
-        Raises `ConfigurationError` when no worker can be started or the sandbox is closed.
+        `also` is what to make of it besides the signals that always are, which go without
+        `usual`. Raises `ConfigurationError` when no worker can be started or the sandbox is closed.
         """
         if self._pid != os.getpid():
             raise ConfigurationError("A sandbox doesn't survive a fork; make one in each process.")
-        worker = self._free.get()
         try:
+            film = is_film(source if isinstance(source, bytes) else head(source))
+        except Rejected as error:
+            return Examination(rejected=error)
+        pool = self._films if film else self._pictures
+        with pool.turn() as turn:
             if self._closed:
                 raise ConfigurationError("The sandbox is closed.")
             try:
                 # In the turn of a worker: no more files are in memory than there are workers.
-                data = source if isinstance(source, bytes) else read(source, self.limits)
+                most = pool.limits.max_bytes
+                data = source if isinstance(source, bytes) else read(source, most)
             except Rejected as error:
                 return Examination(rejected=error)
-            if len(data) > self.limits.max_bytes:
-                return self._failed(data, _too_long(data, self.limits))
-            if worker is not None and worker.gone:
-                # The system may end an idle process; its next input is not to blame.
-                worker.stop()
-                worker = None
-            if worker is None:
-                worker = _Worker(self.limits, self.signals, self._watch)
-                self.confinement = worker.confinement
+            if len(data) > most:
+                return self._failed(data, _too_long(data, pool.limits))
+            worker = turn.worker = self._ready(turn.worker, pool.limits)
+            usually = self._usual if usual else frozenset[str]()
             try:
-                return worker.examine(data, also, look=look)
+                return worker.examine(data, replace(also, signals=also.signals | usually))
             except _Failed as failed:
                 return self._failed(data, failed.rejected)
-        finally:
-            if worker is not None and (
-                worker.gone or worker.tired or worker.examined >= self.recycle_after
-            ):
-                worker.stop()
-                worker = None
-            self._free.put(worker)
 
     def examine_many(
         self,
         items: Iterable[Item],
         source: Callable[[Item], Source],
-        also: Callable[[], frozenset[str]] = frozenset,
+        also: Callable[[Item], Wanted] = lambda _: NOTHING,
     ) -> Iterator[tuple[Item, Examination]]:
         """Examine many, in order of completion. Looks a few ahead in `items`.
 
-        `source` gives the content of an item, or its path. `also` is called for each item, and
-        names signals as in `examine`.
+        `source` gives the content of an item, or its path; `also` what to make of it besides the
+        usual.
         """
         waiting: queue.SimpleQueue[tuple[Item] | None] = queue.SimpleQueue()
         finished: queue.SimpleQueue[tuple[Item, Examination] | BaseException] = queue.SimpleQueue()
@@ -164,7 +159,7 @@ class Sandbox:
         def work() -> None:
             while (waited := waiting.get()) is not None:
                 try:
-                    finished.put((waited[0], self.examine(source(waited[0]), also())))
+                    finished.put((waited[0], self.examine(source(waited[0]), also(waited[0]))))
                 except BaseException as error:
                     finished.put(error)
 
@@ -193,35 +188,25 @@ class Sandbox:
                 thread.join()
 
     def warm(self) -> None:
-        """Start every worker that isn't running. Raises `ConfigurationError`."""
+        """Start every worker for pictures that isn't running. Raises `ConfigurationError`.
 
-        def start(_: int) -> None:
-            worker = self._free.get()
-            try:
-                if worker is None and not self._closed:
-                    worker = _Worker(self.limits, self.signals, self._watch)
-                    self.confinement = worker.confinement
-            finally:
-                held.append(worker)
+        Those for films start with the first film.
+        """
 
-        held: list[_Worker | None] = []
-        try:
-            with ThreadPoolExecutor(self.workers) as pool:
-                list(pool.map(start, range(self.workers)))
-        finally:
-            for worker in held:
-                self._free.put(worker)
+        def start(turn: _Turn) -> None:
+            turn.worker = self._ready(turn.worker, self.limits)
+
+        with contextlib.ExitStack() as held, ThreadPoolExecutor(self.workers) as threads:
+            turns = [held.enter_context(self._pictures.turn()) for _ in range(self.workers)]
+            list(threads.map(start, turns))
 
     def close(self) -> None:
         """Stop the workers. Inputs under way get their answer first."""
         if self._closed or self._pid != os.getpid():
             return
         self._closed = True
-        workers = [self._free.get() for _ in range(self.workers)]
-        for worker in workers:
-            if worker is not None:
-                worker.stop()
-            self._free.put(None)
+        self._pictures.close()
+        self._films.close()
         self._watch.stop()
 
     def __enter__(self) -> Self:
@@ -234,6 +219,17 @@ class Sandbox:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _ready(self, worker: _Worker | None, limits: Limits) -> _Worker:
+        """That worker if it still lives, else a new one."""
+        if worker is not None and worker.gone:
+            # The system may end an idle process; its next input is not to blame.
+            worker.stop()
+            worker = None
+        if worker is None:
+            worker = _Worker(limits, self.signals, self.detectors, self._options, self._watch)
+            self.confinement = worker.confinement
+        return worker
 
     def _failed(self, data: bytes, why: Rejected) -> Examination:
         """What can still be said of content that no worker examined: its digests."""
@@ -254,6 +250,47 @@ def _too_long(data: bytes, limits: Limits) -> Rejected:
     )
 
 
+class _Turn:
+    """A place at a pool, with the worker that is there, if one is."""
+
+    def __init__(self, worker: _Worker | None) -> None:
+        self.worker = worker
+
+
+class _Pool:
+    """Workers of one kind."""
+
+    def __init__(self, limits: Limits, workers: int, recycle_after: int) -> None:
+        self.limits = limits
+        self.workers = workers
+        self._recycle_after = recycle_after
+        self._free: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
+        for _ in range(workers):
+            self._free.put(None)
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[_Turn]:
+        """Wait for a place; a worker that is left unfit for the next input is stopped."""
+        turn = _Turn(self._free.get())
+        try:
+            yield turn
+        finally:
+            worker = turn.worker
+            if worker is not None and (
+                worker.gone or worker.tired or worker.examined >= self._recycle_after
+            ):
+                worker.stop()
+                turn.worker = None
+            self._free.put(turn.worker)
+
+    def close(self) -> None:
+        """Stop every worker, as soon as it has answered."""
+        for worker in [self._free.get() for _ in range(self.workers)]:
+            if worker is not None:
+                worker.stop()
+            self._free.put(None)
+
+
 class _Failed(Exception):
     """A worker that is no more, and what that means for its input."""
 
@@ -265,7 +302,14 @@ class _Failed(Exception):
 class _Worker:
     """One process and its two pipes; used by one thread at a time."""
 
-    def __init__(self, limits: Limits, chosen: tuple[SignalType, ...], watch: _Watch) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        chosen: tuple[SignalType, ...],
+        looking: tuple[Detector, ...],
+        options: Options,
+        watch: _Watch,
+    ) -> None:
         self.examined = 0
         self.confinement: tuple[str, ...] = ()
         """What the system holds the process to; see `tutela._confine`."""
@@ -277,8 +321,17 @@ class _Worker:
         self._seconds = limits.max_seconds
         self._limits = limits
         self._signals = {kind.name: kind for kind in chosen}
+        self._detectors = {detector.name: detector for detector in looking}
         self._watch = watch
-        config = {"limits": asdict(limits), "signals": [kind.name for kind in chosen]}
+        config = {
+            "limits": asdict(limits),
+            "signals": list(self._signals),
+            "detectors": list(self._detectors),
+            "options": {
+                "models": options.models and str(options.models),
+                "trust": options.trust,
+            },
+        }
         command = [sys.executable, "-P", "-m", "tutela._worker", orjson.dumps(config).decode()]
         try:
             self._process = subprocess.Popen(
@@ -299,34 +352,36 @@ class _Worker:
         self._answers: IO[bytes] = self._process.stdout
         _widen(self._requests)
         watch.add(self)
-        self._be_ready(chosen)
+        self._be_ready()
 
-    def examine(
-        self, data: bytes, also: frozenset[str] = NONE, *, look: bool = False
-    ) -> Examination:
+    def examine(self, data: bytes, wanted: Wanted) -> Examination:
         """Examine on this worker. Raises `_Failed`, after which the worker is gone."""
         self.examined += 1
         number = self.examined & 0xFFFFFFFF
-        self._seconds = self._limits.max_seconds * (MORE if also & ON_REQUEST else 1)
+        more = wanted.signals & ON_REQUEST or wanted.detectors or wanted.sights
+        self._seconds = self._limits.max_seconds * (MORE if more else 1)
         self.deadline = time.monotonic() + self._seconds
         self._watch.wake()
         try:
-            left_out = ON_REQUEST - also
-            flags = sum(1 << place for place, name in enumerate(self._signals) if name in left_out)
-            head = REQUEST.pack(number, len(data), flags | (LOOK if look else 0))
+            asked = {n: kind for n, kind in self._signals.items() if n in wanted.signals}
+            shown = {n: one for n, one in self._detectors.items() if n in wanted.detectors}
+            bits = [name in asked for name in self._signals]
+            bits += [name in shown for name in self._detectors]
+            bits += [sight in wanted.sights for sight in SIGHTS]
+            flags = sum(1 << place for place, bit in enumerate(bits) if bit)
+            head = REQUEST.pack(number, len(data), flags)
             if len(data) <= _SMALL:
                 self._write(head + data)
             else:
                 self._write(head)
                 self._write(data)
-            answer = self._receive()
+            answer, plain = self._receive()
             self.tired = answer.startswith(TIRED)
-            asked = {n: kind for n, kind in self._signals.items() if n not in left_out}
-            done = _parse(answer.removeprefix(TIRED), number, asked, self._limits)
+            done = parse(answer.removeprefix(TIRED), plain, number, (asked, shown), self._limits)
             if done.media.size != len(data):
-                raise _Malformed
+                raise Malformed
             return done
-        except (OSError, EOFError, _Malformed) as error:
+        except (OSError, EOFError, Malformed) as error:
             raise _Failed(self._autopsy(error)) from error
         except BaseException:
             # Interrupted halfway: what the worker says next would answer the wrong request.
@@ -357,20 +412,21 @@ class _Worker:
         """Whether the process has ended, or is about to."""
         return self._killed or self._process.poll() is not None
 
-    def _be_ready(self, chosen: tuple[SignalType, ...]) -> None:
+    def _be_ready(self) -> None:
         self.deadline = time.monotonic() + READY_SECONDS
         self._watch.wake()
         stderr = self._process.stderr
         assert stderr
         try:
-            ready = orjson.loads(self._receive())
-            versions = {kind.name: kind.version for kind in chosen}
-            self.confinement = tuple(_text(name) for name in ready["confinement"])
+            ready = orjson.loads(self._receive()[0])
+            used: list[SignalType | Detector] = [*self._signals.values(), *self._detectors.values()]
+            versions = [[one.name, one.version] for one in used]
+            self.confinement = tuple(text_of(name) for name in ready["confinement"])
             if ready["versions"] != versions:
                 raise ConfigurationError(
-                    "The decoder process runs other versions of the signals; restart the program."
+                    "The decoder process runs other versions of its parts; restart the program."
                 )
-        except (OSError, EOFError, ValueError, TypeError, KeyError, _Malformed) as error:
+        except (OSError, EOFError, ValueError, TypeError, KeyError, Malformed) as error:
             self.kill()
             tail = stderr.read().decode(errors="replace").strip()[-2000:]
             slow = f" within {READY_SECONDS:.0f} seconds" if self.overran else ""
@@ -391,11 +447,12 @@ class _Worker:
         while view:
             view = view[self._requests.write(view) or 0 :]
 
-    def _receive(self) -> bytes:
-        (length,) = ANSWER.unpack(self._read(ANSWER.size))
-        if length > MAX_ANSWER:
-            raise _Malformed
-        return self._read(length)
+    def _receive(self) -> tuple[bytes, bytes]:
+        """The JSON of an answer, and the pixels and samples after it."""
+        length, more = ANSWER.unpack(self._read(ANSWER.size))
+        if length > MAX_ANSWER or more > MAX_PIXELS:
+            raise Malformed
+        return self._read(length), self._read(more)
 
     def _read(self, length: int) -> bytes:
         parts = []
@@ -409,7 +466,7 @@ class _Worker:
 
     def _autopsy(self, error: Exception) -> Rejected:
         """End the process if it lives, and say why it failed."""
-        malformed = isinstance(error, _Malformed)
+        malformed = isinstance(error, Malformed)
         if not malformed and not self.overran:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=1)
@@ -478,98 +535,6 @@ class _Watch:
                 nearest = min((worker.deadline for worker in self._workers), default=_NEVER)
                 self._idle = nearest == _NEVER
                 self._changed.wait(None if self._idle else min(max(nearest - now, 0.001), _TICK))
-
-
-class _Malformed(Exception):
-    """An answer that is not in the form of one."""
-
-
-def _parse(
-    body: bytes, number: int, chosen: Mapping[str, SignalType], limits: Limits
-) -> Examination:
-    """An examination from a worker's JSON. Raises `_Malformed` for anything else."""
-    try:
-        answer = orjson.loads(body)
-        if answer["number"] != number:
-            raise _Malformed
-        most = MAX_A_FRAME * limits.max_frames
-        if max(len(answer["fingerprints"]), len(answer["findings"])) > most:
-            raise _Malformed
-        fingerprints = tuple(_fingerprint(row, chosen) for row in answer["fingerprints"])
-        media = MediaFacts(**answer["media"])
-        numbers = (media.width, media.height, media.frame_count, media.size, media.frames_sampled)
-        if not all(type(number) is int and 0 <= number < 2**31 for number in numbers):
-            raise _Malformed
-        _text(media.format)
-        rejected = None
-        if answer["rejected"] is not None:
-            reason, message = answer["rejected"]
-            rejected = Rejected(Reason(reason), _text(message))
-        steps = {"decode", "detect", *chosen}
-        timings = {name: float(ms) for name, ms in answer["timings"].items()}
-        if not timings.keys() <= steps or not all(0 <= ms < 1e9 for ms in timings.values()):
-            raise _Malformed
-        findings = tuple(_finding(found) for found in answer["findings"])
-        if len(answer["previews"]) > 2 * limits.max_frames:
-            raise _Malformed
-        small = tuple(_preview(row) for row in answer["previews"])
-        return Examination(fingerprints, media, rejected, timings, findings, small)
-    except (InvalidSignal, StoreError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise _Malformed from error
-
-
-def _fingerprint(row: object, chosen: Mapping[str, SignalType]) -> Fingerprint:
-    """A fingerprint of a signal that was asked for, every value in that signal's form."""
-    if not isinstance(row, list):
-        raise _Malformed
-    name, value, quality, part, variants = row
-    kind = chosen[name]
-    if not (quality is None or (type(quality) is int and 0 <= quality <= 100)):
-        raise _Malformed
-    if len(variants) > _MAX_VARIANTS:
-        raise _Malformed
-    others = tuple((_text(variant), _value(text, kind)) for variant, text in variants)
-    return Fingerprint(name, _value(value, kind), quality, _text(part), others)
-
-
-def _value(text: str, kind: SignalType) -> bytes:
-    value = bytes.fromhex(text)
-    if len(value) > _MAX_VALUE or kind.parse(kind.format(value)) != value:
-        raise _Malformed
-    return value
-
-
-def _preview(row: object) -> Preview:
-    """A grey picture of bounded size."""
-    if not isinstance(row, list):
-        raise _Malformed
-    part, width, height, text = row
-    luma = bytes.fromhex(text)
-    if not (type(width) is type(height) is int and 0 < width <= SIDE and 0 < height <= SIDE):
-        raise _Malformed
-    if len(luma) != width * height:
-        raise _Malformed
-    return Preview(_text(part), width, height, luma)
-
-
-def _finding(found: Mapping[str, object]) -> Finding:
-    """What a detector may say. That a bank holds something like it, only matching here may."""
-    finding = Finding.from_json(found)
-    if finding.source not in detectors.installed() or finding.kind in (MATCH, DERIVATIVE):
-        raise _Malformed
-    if finding.bank or finding.owner or finding.tier or finding.entry is not None:
-        raise _Malformed
-    for value in found.values():
-        if isinstance(value, str):
-            _text(value)
-    return finding
-
-
-def _text(value: object) -> str:
-    """A short text that does nothing to a terminal or a log."""
-    if not isinstance(value, str) or len(value) > MAX_TEXT or not value.isprintable():
-        raise _Malformed
-    return value
 
 
 def _environment() -> dict[str, str]:

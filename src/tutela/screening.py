@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -12,16 +13,18 @@ from typing import Self
 
 from PIL import Image
 
-from tutela import outline, signals
+from tutela import cascade, outline, signals
 from tutela.banks import canaries
 from tutela.banks.bank import Banks, Tier, admissible
 from tutela.banks.protect import Protected, Protection, Review
 from tutela.content import Content, Context
 from tutela.derivatives import Derivatives
-from tutela.detectors import trigger
-from tutela.examine import Examination, examine_text
-from tutela.findings import DERIVATIVE, UNEXAMINED, Finding, shows_nudity
+from tutela.detectors import Sight, trigger
+from tutela.examine import Examination, Wanted, examine_text
+from tutela.findings import DERIVATIVE, MATCH, UNEXAMINED, Finding, shows_nudity
 from tutela.matching import Matcher
+from tutela.media.types import MediaFacts
+from tutela.panel import Panel
 from tutela.policy import Explanation, Policy
 from tutela.sandbox import Sandbox
 from tutela.settings import Settings
@@ -35,7 +38,11 @@ from tutela.verdict import Verdict
 Also = Callable[[Sequence[tuple[Content, Verdict]]], Rows]
 """Further rows to commit with verdicts."""
 BATCH = 64
-"""Pieces of content that `screen_many` matches and records together."""
+"""Pieces of content that `screen_many` matches and records together, …"""
+LOOKS = 16
+"""Pieces of content that the detectors of this process look at side by side."""
+HELD = 64 << 20
+"""… and bytes of pictures and sound above which it does not wait for more."""
 
 
 class Screener:
@@ -58,7 +65,12 @@ class Screener:
         except BaseException:
             self.store.close()
             raise
-        self.sandbox = Sandbox(settings.limits, workers=settings.workers)
+        options = settings.detector_options()
+        self.sandbox = Sandbox(
+            settings.limits, settings.workers, films=settings.film_limits, options=options
+        )
+        self.panel = Panel(self.sandbox, options)
+        self._threads = ThreadPoolExecutor(LOOKS, thread_name_prefix="tutela-look")
 
     def screen(
         self,
@@ -103,19 +115,23 @@ class Screener:
         """
         contents = (item if isinstance(item, Content) else Content.of(item) for item in sources)
         batch: list[tuple[Content, Examination]] = []
-        examined = self.sandbox.examine_many(contents, _source, self.matcher.wanted)
+        examined = self.sandbox.examine_many(contents, _source, self.wanted)
         for content, examination in examined:
             batch.append((content, examination))
-            if len(batch) == BATCH:
+            if len(batch) == BATCH or sum(done.nbytes for _, done in batch) > HELD:
                 yield from self.judge(batch, also)
                 batch = []
         yield from self.judge(batch, also)
 
     def examine(self, content: Content) -> Examination:
-        """Decode and fingerprint content in the sandbox, and run the detectors on it."""
+        """Decode and fingerprint content in the sandbox, and make what detectors will look at."""
         if content.text is not None:
             return examine_text(content.text, signals.load())
-        return self.sandbox.examine(_source(content), self.matcher.wanted())
+        return self.sandbox.examine(_source(content), self.wanted(content))
+
+    def wanted(self, content: Content) -> Wanted:
+        """What to make of content at once, besides the usual."""
+        return Wanted(self.matcher.wanted(), sights=self._sights(content.context))
 
     def protect(
         self,
@@ -133,7 +149,7 @@ class Screener:
         can't be protected, and `ConfigurationError` for a secret that is lost.
         """
         source = photo if isinstance(photo, bytes) else Path(photo)
-        examination = self.sandbox.examine(source, frozenset([signals.LOCAL]))
+        examination = self.sandbox.examine(source, Wanted(frozenset([signals.LOCAL])))
         if examination.rejected is not None:
             raise examination.rejected
         made = examination.fingerprints
@@ -152,10 +168,15 @@ class Screener:
         started = time.perf_counter()
         matched = self.matcher.match([examination.fingerprints for _, examination in examined])
         spent = (time.perf_counter() - started) * 1e3 / max(1, len(examined))
-        verdicts = [
-            self._verdict(content, examination, findings, spent)
-            for (content, examination), findings in zip(examined, matched, strict=True)
-        ]
+        # In threads: what they ask of one model is answered together.
+        run = map if len(examined) == 1 else self._threads.map
+        verdicts = list(
+            run(
+                lambda one, findings: self._verdict(*one, findings, spent),
+                examined,
+                matched,
+            )
+        )
         rows = [row_of(verdict) for verdict in verdicts]
         rows += self.protection.sightings(list(_seen(verdicts)))
         if also is not None:
@@ -170,7 +191,7 @@ class Screener:
         content = source if isinstance(source, Content) else Content.of(source)
         examination = self.examine(content)
         (matched,) = self.matcher.match([examination.fingerprints])
-        findings = _findings(content, examination, matched)
+        findings, _ = self._look(content, examination, matched)
         return self.policy.explain(findings, content.context, examination.media)
 
     def outline(self, content: Content, finding: Finding) -> Image.Image:
@@ -179,20 +200,25 @@ class Screener:
         `finding` is a derivative of a verdict on this content. Raises `Rejected` for content that
         can't be decoded.
         """
-        examination = self.sandbox.examine(_source(content), look=True)
+        wanted = Wanted(sights=frozenset({Sight.VIEWS}))
+        examination = self.sandbox.examine(_source(content), wanted, usual=False)
         if examination.rejected is not None:
             raise examination.rejected
-        by_part = {small.part: small for small in examination.previews}
+        by_part = {view.part: view for view in examination.views}
         return outline.draw(by_part[finding.part], finding)
 
     def warm(self) -> None:
-        """Start every worker and load every kernel now, so that no upload waits for it."""
+        """Start every worker, load every kernel and model now, so that no upload waits for it."""
         self.sandbox.warm()
-        examination = self.examine(Content(data=trigger.picture()))
-        self.matcher.match([examination.fingerprints])
+        self.panel.prepare()
+        content = Content(data=trigger.picture())
+        examination = self.examine(content)
+        (matched,) = self.matcher.match([examination.fingerprints])
+        self._look(content, examination, matched)
 
     def close(self) -> None:
         """Stop the workers and close the store."""
+        self._threads.shutdown()
         self.sandbox.close()
         self.recorder.close()
         self.store.close()
@@ -223,7 +249,9 @@ class Screener:
         match_ms: float,
     ) -> Verdict:
         started = time.perf_counter()
-        findings = _findings(content, examination, matched)
+        findings, not_run = self._look(content, examination, matched)
+        detect_ms = (time.perf_counter() - started) * 1e3
+        started = time.perf_counter()
         decision = self.policy.decide(findings, content.context, examination.media)
         policy_ms = (time.perf_counter() - started) * 1e3
         return Verdict(
@@ -238,9 +266,38 @@ class Screener:
             media=examination.media,
             context=content.context,
             rejected=examination.rejected,
-            timings={**examination.timings, "match": match_ms, "policy": policy_ms},
+            timings={
+                **examination.timings,
+                "match": match_ms,
+                "detect": detect_ms,
+                "policy": policy_ms,
+            },
+            not_run=not_run,
             name=content.name,
         )
+
+    def _look(
+        self, content: Content, examination: Examination, matched: Sequence[Finding]
+    ) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+        """All findings, and the detectors that were not asked since they change nothing."""
+        look = self.panel.look(content, examination, self._sights(content.context))
+        return cascade.run(
+            self.policy,
+            _findings(content, examination, matched),
+            content.context,
+            examination.media,
+            look.detectors,
+            look,
+            evidence=self.settings.evidence,
+        )
+
+    def _sights(self, context: Context) -> frozenset[Sight]:
+        """What detectors will most likely look at, whatever the content is."""
+        kinds = self.panel.kinds
+        if self.settings.evidence != "full":
+            every = kinds | {MATCH, DERIVATIVE}
+            kinds = self.policy.open_kinds((), context, MediaFacts(), every)
+        return self.panel.sights(kinds)
 
 
 def _findings(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import (
@@ -14,8 +15,9 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from tutela.detectors import Options
 from tutela.errors import ConfigurationError
-from tutela.media.types import Limits
+from tutela.media.types import FILMS, Limits
 
 
 class Settings(BaseSettings):
@@ -37,6 +39,18 @@ class Settings(BaseSettings):
     max_frames: int = Field(Limits().max_frames, ge=1)
     max_seconds: float = Field(Limits().max_seconds, gt=0)
     max_memory: int = Field(Limits().max_memory, ge=1)
+    film_bytes: int = Field(FILMS.max_bytes, ge=1)
+    """The same bounds for films and sounds."""
+    film_seconds: float = Field(FILMS.max_seconds, gt=0)
+    film_memory: int = Field(FILMS.max_memory, ge=1)
+    film_frames: int = Field(FILMS.max_frames, ge=1)
+    evidence: Literal["needed", "held", "full"] = "held"
+    """Which detectors run: those that can change the action; also all others where content is
+    held or blocked; or always all."""
+    models_folder: Path | None = None
+    """Where pulled models lie; none means `models` in the data folder."""
+    trust_list: Path | None = None
+    """Certificates, PEM, whose C2PA signatures count as trusted."""
     secret_file: Path | None = None
     """The secret of this deployment; none means `secret.key` in the data folder."""
     case_photos: int = Field(20, ge=1)
@@ -79,6 +93,34 @@ class Settings(BaseSettings):
         return Limits(
             self.max_bytes, self.max_pixels, self.max_frames, self.max_seconds, self.max_memory
         )
+
+    @property
+    def film_limits(self) -> Limits:
+        """The bounds on decoding a film or a sound."""
+        return replace(
+            FILMS,
+            max_bytes=self.film_bytes,
+            max_frames=self.film_frames,
+            max_seconds=self.film_seconds,
+            max_memory=self.film_memory,
+        )
+
+    @property
+    def models_path(self) -> Path:
+        """Where pulled models lie, or will."""
+        return self.models_folder or self.data / "models"
+
+    def detector_options(self) -> Options:
+        """What detectors are told. Raises `ConfigurationError` for a list that can't be read."""
+        trust = ""
+        if self.trust_list is not None:
+            try:
+                trust = self.trust_list.read_text("ascii")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigurationError(
+                    f"the trust list {self.trust_list} can't be read: {error}; name a PEM file"
+                ) from error
+        return Options(self.models_path, trust)
 
     @property
     def secret_path(self) -> Path:

@@ -32,6 +32,8 @@ class Verdict:
     """Why the content could not be examined, if it could not."""
     timings: Mapping[str, float] = field(default_factory=dict)
     """Milliseconds by step."""
+    not_run: tuple[str, ...] = ()
+    """Detectors that were not asked: whatever they found, the action would be the same."""
     name: str = ""
     """What the caller calls the content; not recorded."""
     _document: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -66,6 +68,7 @@ class Verdict:
                     "media": asdict(self.media),
                     "context": asdict(self.context),
                     "findings": [finding.to_json() for finding in self.findings],
+                    "not_run": list(self.not_run),
                     "verdict": self.decision.to_json(),
                     "error": self.rejected
                     and {"type": self.rejected.reason.value, "message": self.rejected.message},

@@ -70,6 +70,35 @@ def luma(
     return [("white", white), ("black", black)]
 
 
+def rgb(
+    image: Image.Image, factor: int, depth: Depth, backgrounds: list[str]
+) -> list[NDArray[np.uint8]]:
+    """Colour pictures of a decoded image, one on each of the `backgrounds` that `luma` named.
+
+    Each is uint8 (height, width, 3), reduced likewise. Profiles are left aside: what is made here
+    is for models and for the eye, which a shade more or less tells nothing.
+    """
+    width, height = image.size
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        image = _eight_bits(image, depth)
+    made = [np.empty((-(-height // factor), -(-width // factor), 3), np.uint8) for _ in backgrounds]
+    rows = max(1, BAND_PIXELS // (width * factor)) * factor
+    for top in range(0, height, rows):
+        band = image.crop((0, top, width, min(height, top + rows)))
+        if band.mode in ("La", "RGBa"):
+            band = band.convert(band.mode.upper())
+        clear = band.mode in ("LA", "PA", "RGBA") or "transparency" in band.info
+        band = band.convert("RGBA" if clear else "RGB")
+        at = slice(top // factor, top // factor + -(-band.height // factor))
+        for name, out in zip(backgrounds, made, strict=True):
+            shown = band
+            if clear:
+                page = Image.new("RGBA", band.size, name or "white")
+                shown = Image.alpha_composite(page, band).convert("RGB")
+            out[at] = np.asarray(shown.reduce(factor) if factor > 1 else shown)
+    return made
+
+
 def is_srgb(profile: bytes, mode: str) -> bool:
     """Whether the profile changes luma so little that pixels of `mode` are taken as sRGB."""
     return _transform(profile, mode) is None

@@ -6,7 +6,7 @@ import io
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -55,13 +55,20 @@ _COST = {
 }
 
 
-def decode(data: bytes, limits: Limits = Limits(), *, detail: int = 512) -> Media:  # noqa: B008
+def decode(
+    data: bytes,
+    limits: Limits = Limits(),  # noqa: B008
+    *,
+    detail: int = 512,
+    colour: int = 0,
+) -> Media:
     """Decode content of any supported format.
 
     `detail` is the shorter side, in pixels, that every `Frame.luma` keeps (or the content's own
-    where that is smaller); 0 keeps every pixel. Raises `Rejected`, and nothing else: for content
-    that is not an image, is damaged, or goes beyond `limits`. A native decoder can't be stopped
-    halfway nor survived when it crashes; for content from outside use `tutela.sandbox`.
+    where that is smaller); 0 keeps every pixel. `colour` is the longer side that `Frame.rgb` keeps
+    likewise, less than twice that; 0 leaves it out. Raises `Rejected` alone: for content that is
+    not an image, is damaged, or goes beyond `limits`. A native decoder can't be stopped halfway
+    nor survived when it crashes; for content from outside use `tutela.sandbox`.
     """
     started = time.monotonic()
     if len(data) > limits.max_bytes:
@@ -74,9 +81,10 @@ def decode(data: bytes, limits: Limits = Limits(), *, detail: int = 512) -> Medi
         declared = survey.survey(kind, data)
         _check(kind, declared.width, declared.height, limits)
         if kind == "jpeg":
-            return _jpeg(data, declared, limits, detail)
+            return _jpeg(data, declared, limits, detail, colour)
         with _quiet():
-            return _decode(kind, data, declared, limits, detail, started + limits.max_seconds)
+            deadline = started + limits.max_seconds
+            return _decode(kind, data, declared, limits, detail, deadline, colour)
     except Rejected:
         raise
     except (MemoryError, Image.DecompressionBombError) as error:
@@ -87,7 +95,13 @@ def decode(data: bytes, limits: Limits = Limits(), *, detail: int = 512) -> Medi
 
 
 def _decode(
-    kind: str, data: bytes, declared: Survey, limits: Limits, detail: int, deadline: float
+    kind: str,
+    data: bytes,
+    declared: Survey,
+    limits: Limits,
+    detail: int,
+    deadline: float,
+    side: int,
 ) -> Media:
     with _DECODERS[kind](io.BytesIO(data)) as image:
         count = int(getattr(image, "n_frames", 1)) if kind in _COUNTED else declared.frames
@@ -111,8 +125,17 @@ def _decode(
                 # Pages may differ in size: the content is as large as the largest.
                 width, height = _turned(*image.size, turn)
             factor = _factor(*image.size, detail, turn)
-            greys = colour.luma(image, factor, profile, _depth(kind, image))
-            frames = tuple(Frame(index, _upright(grey, turn), name) for name, grey in greys)
+            depth = _depth(kind, image)
+            greys = colour.luma(image, factor, profile, depth)
+            names = [name for name, _ in greys]
+            seen: Sequence[NDArray[np.uint8] | None] = [None] * len(names)
+            if side:
+                less = max(1, max(image.size) // side)
+                seen = [_upright(rgb, turn) for rgb in colour.rgb(image, less, depth, names)]
+            frames = tuple(
+                Frame(index, _upright(grey, turn), name, rgb=rgb)
+                for (name, grey), rgb in zip(greys, seen, strict=True)
+            )
             sampler.add(frames)
             if sampler.nbytes > limits.max_memory // 2:
                 raise Rejected(Reason.TOO_MUCH_MEMORY, f"The frames of the {kind} are too large.")
@@ -135,7 +158,7 @@ def _at_the_end(kind: str, image: ImageFile.ImageFile, count: int) -> None:
 _COUNTED = frozenset({"webp", "avif", "heif"})
 
 
-def _jpeg(data: bytes, declared: Survey, limits: Limits, detail: int) -> Media:
+def _jpeg(data: bytes, declared: Survey, limits: Limits, detail: int, side: int) -> Media:
     """A JPEG, reduced while decoding: its luma plane where the colours are sRGB, else its colours.
 
     Arithmetic coding, 12 bits and lossless coding are unsupported, as they are by browsers.
@@ -166,9 +189,29 @@ def _jpeg(data: bytes, declared: Survey, limits: Limits, detail: int) -> Media:
             np.subtract(255, pixels, out=pixels)
         image = Image.fromarray(pixels[:, :, 0] if space == "L" else pixels, mode=space)
         ((_, grey),) = colour.luma(image, 1, declared.profile, Depth())
-    frame = Frame(0, _upright(grey, declared.orientation))
+    rgb = (
+        _upright(_jpeg_colours(data, declared, space, side), declared.orientation) if side else None
+    )
+    frame = Frame(0, _upright(grey, declared.orientation), rgb=rgb)
     width, height = _turned(declared.width, declared.height, declared.orientation)
     return Media("jpeg", width, height, 1, (frame,))
+
+
+def _jpeg_colours(data: bytes, declared: Survey, space: str, side: int) -> NDArray[np.uint8]:
+    """What a viewer without colour management shows, reduced while decoding."""
+    longer = max(declared.width, declared.height)
+    factor = next((n for n in (8, 4, 2) if longer // n >= side), 1)
+    pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+        data,
+        "CMYK" if space == "CMYK" else "RGB",
+        min_height=-(-declared.height // factor),
+        min_width=-(-declared.width // factor),
+        # What libjpeg complained of was judged when the greys were decoded.
+        strict=False,
+    )
+    if space != "CMYK":
+        return pixels
+    return np.asarray(Image.fromarray(255 - pixels, mode="CMYK").convert("RGB"))
 
 
 def _factor(width: int, height: int, detail: int, orientation: int) -> int:
@@ -254,7 +297,7 @@ def _turned(width: int, height: int, orientation: int) -> tuple[int, int]:
 
 
 def _upright(grey: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """The picture as it is to be seen, for an EXIF orientation 1–8."""
+    """The picture as it is to be seen, grey or in colour, for an EXIF orientation 1–8."""
     match orientation:
         case 2:
             grey = grey[:, ::-1]
@@ -263,13 +306,13 @@ def _upright(grey: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
         case 4:
             grey = grey[::-1]
         case 5:
-            grey = grey.T
+            grey = grey.swapaxes(0, 1)
         case 6:
-            grey = grey[::-1].T
+            grey = grey[::-1].swapaxes(0, 1)
         case 7:
-            grey = grey[::-1, ::-1].T
+            grey = grey[::-1, ::-1].swapaxes(0, 1)
         case 8:
-            grey = grey.T[::-1]
+            grey = grey.swapaxes(0, 1)[::-1]
     return np.ascontiguousarray(grey)
 
 

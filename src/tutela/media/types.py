@@ -37,6 +37,12 @@ class Limits:
     """Wall-clock time for one film or sound, seconds."""
 
 
+FILMS = Limits(
+    max_bytes=512 * MiB, max_frames=32, max_seconds=300.0, max_memory=1024 * MiB
+)
+"""Bounds of the processes that decode films and sounds alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One picture, upright (EXIF orientation applied) and grey.

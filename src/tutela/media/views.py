@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tutela.media.types import Frame, Media
+from tutela.media.types import Media
 
 SIDE = 640
 """Pixels of the longer side of a view, at most."""

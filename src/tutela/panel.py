@@ -1,0 +1,141 @@
+"""The detectors of one process, ready to look: in the sandbox, or here on what the sandbox made."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from tutela import detectors
+from tutela._wire import SIGHTS
+from tutela.content import Content
+from tutela.detectors import Detector, Options, Sight, Subject
+from tutela.examine import Examination, Wanted
+from tutela.findings import FAILURE, Finding
+from tutela.sandbox import Sandbox
+
+MADE = frozenset(SIGHTS)
+
+
+class Panel:
+    """Every installed detector. Threads may share it."""
+
+    def __init__(self, sandbox: Sandbox, options: Options) -> None:
+        self.all: tuple[Detector, ...] = tuple(detectors.installed().values())
+        self.kinds = frozenset[str]().union(*(detector.kinds for detector in self.all))
+        self._sandbox = sandbox
+        self._options = options
+        self._ready = False
+        self._preparing = threading.Lock()
+
+    def prepare(self) -> None:
+        """Load what the detectors of this process need, once. Raises `ConfigurationError`."""
+        if self._ready:
+            return
+        with self._preparing:
+            if not self._ready:
+                for detector in self.all:
+                    if not detectors.in_sandbox(detector):
+                        detector.prepare(self._options)
+                self._ready = True
+
+    def sights(self, kinds: frozenset[str]) -> frozenset[Sight]:
+        """What the sandbox has to make for the detectors that may find one of these kinds."""
+        return frozenset(
+            sight
+            for detector in self.all
+            if detector.kinds & kinds and not detectors.in_sandbox(detector)
+            for sight in detector.looks_at & MADE
+        )
+
+    def look(self, content: Content, examination: Examination, made: frozenset[Sight]) -> Look:
+        """The detectors shown this content, of which the sandbox made these sights."""
+        self.prepare()
+        return Look(self.all, self._sandbox, content, examination, made)
+
+
+class Look:
+    """One piece of content before the detectors. Used by one thread at a time."""
+
+    def __init__(
+        self,
+        installed: Sequence[Detector],
+        sandbox: Sandbox,
+        content: Content,
+        examination: Examination,
+        made: frozenset[Sight],
+    ) -> None:
+        self._sandbox = sandbox
+        self._content = content
+        self._examination = examination
+        self._made = made
+        self._sandboxed: dict[str, list[Finding]] | None = None
+        self.detectors = tuple(one for one in installed if self._applies(one))
+
+    def __call__(self, detector: Detector, findings: Sequence[Finding]) -> list[Finding]:
+        """What this detector finds, given what was found so far."""
+        if detectors.in_sandbox(detector):
+            return self._in_sandbox(detector)
+        missing = (detector.looks_at & MADE) - self._made
+        if missing and (failure := self._make(detector, missing)):
+            return [failure]
+        seen = self._examination
+        return detectors.examine(
+            detector,
+            Subject(
+                text=self._content.text,
+                facts=seen.media,
+                fingerprints=seen.fingerprints,
+                views=seen.views,
+                sound=seen.sound,
+                findings=findings,
+            ),
+        )
+
+    def _applies(self, detector: Detector) -> bool:
+        if self._content.text is not None:
+            return Sight.TEXT in detector.looks_at
+        if detector.looks_at == {Sight.TEXT}:
+            return False
+        # A look-up by fingerprints alone has nothing to show.
+        blind = not self._content.data and self._content.path is None
+        if blind and detector.looks_at - {Sight.FINGERPRINTS, Sight.FINDINGS, Sight.TEXT}:
+            return False
+        return detector.applies(self._examination.media)
+
+    def _in_sandbox(self, detector: Detector) -> list[Finding]:
+        """One trip for all of them: content is decoded once more, and no oftener."""
+        if self._sandboxed is None:
+            names = frozenset(one.name for one in self.detectors if detectors.in_sandbox(one))
+            done = self._again(Wanted(detectors=names))
+            self._sandboxed = {name: [] for name in names}
+            for found in done.findings:
+                self._sandboxed[found.source].append(found)
+            if done.rejected is not None:
+                unlooked = names - done.timings.keys()
+                for name in unlooked:
+                    self._sandboxed[name].append(_unseen(name, done))
+        return self._sandboxed[detector.name]
+
+    def _make(self, detector: Detector, missing: frozenset[Sight]) -> Finding | None:
+        """Have the sandbox make what is missing; a finding if it can't."""
+        done = self._again(Wanted(sights=missing))
+        if done.rejected is not None:
+            return _unseen(detector.name, done)
+        self._made |= missing
+        views = done.views or self._examination.views
+        sound = done.sound or self._examination.sound
+        self._examination = Examination(
+            self._examination.fingerprints, self._examination.media, views=views, sound=sound
+        )
+        return None
+
+    def _again(self, wanted: Wanted) -> Examination:
+        data, path = self._content.data, self._content.path
+        source: bytes | Path = path if path is not None else data or b""
+        return self._sandbox.examine(source, wanted, usual=False)
+
+
+def _unseen(name: str, done: Examination) -> Finding:
+    reason = "" if done.rejected is None else str(done.rejected.reason)
+    return Finding(FAILURE, name, detail=f"the content could not be shown to it: {reason}")
