@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +18,15 @@ _STEP = 4
 
 @dataclass(slots=True)
 class _Kept:
-    frames: tuple[Frame, ...]
+    index: int
     thumb: NDArray[np.int16]
+    make: Callable[[], tuple[Frame, ...]] | None
+    frames: tuple[Frame, ...] = ()
+
+    def made(self) -> tuple[Frame, ...]:
+        if self.make is not None:
+            self.frames, self.make = self.make(), None
+        return self.frames
 
 
 class Sampler:
@@ -39,9 +47,23 @@ class Sampler:
         thumb = np.concatenate([_thumb(frame.luma) for frame in frames])
         if len(frames) == 1:
             thumb = np.concatenate([thumb, thumb])
-        self._kept.append(_Kept(frames, thumb))
+        self._add(_Kept(frames[0].index, thumb, None, frames))
+
+    def offer(
+        self, index: int, luma: NDArray[np.uint8], make: Callable[[], tuple[Frame, ...]]
+    ) -> None:
+        """Offer the next frame, of which `luma` is a small copy; `make` gives it if it is kept.
+
+        It is called at the next offer or at the end: whatever it holds is held until then.
+        """
+        self._add(_Kept(index, np.tile(_thumb(luma), 2), make))
+
+    def _add(self, kept: _Kept) -> None:
+        self._kept.append(kept)
         if len(self._kept) > self.bound:
             del self._kept[self._victim()]
+        for inner in self._kept[:-1]:
+            inner.made()
 
     def _victim(self) -> int:
         if self.bound == 1:
@@ -50,12 +72,12 @@ class Sampler:
         apart = np.abs(thumbs[:, None] - thumbs[None]).mean(axis=2)
         np.fill_diagonal(apart, np.inf)
         steps = np.floor(apart.min(axis=1) / _STEP)
-        at = [kept.frames[0].index for kept in self._kept]
+        at = [kept.index for kept in self._kept]
         inner = range(1, len(at) - 1)
         return min(inner, key=lambda n: (steps[n], at[n + 1] - at[n - 1], n))
 
     def frames(self) -> tuple[Frame, ...]:
-        return tuple(frame for kept in self._kept for frame in kept.frames)
+        return tuple(frame for kept in self._kept for frame in kept.made())
 
     @property
     def nbytes(self) -> int:

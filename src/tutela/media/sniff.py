@@ -134,7 +134,7 @@ _KBITS = {
 def _frames(data: bytes) -> str | None:
     """MPEG audio without any header of its own: two frames in a row."""
     name, length = _frame(data[:8])
-    if name is None or not 4 <= length:
+    if name is None or length < 4:
         return None
     again, _ = _frame(data[length : length + 8])
     return name if again == name else None
