@@ -48,6 +48,10 @@ class Panel:
             for sight in detector.looks_at & MADE
         )
 
+    def able(self, content: Content) -> tuple[Detector, ...]:
+        """The detectors that have something to look at in content of this kind."""
+        return tuple(one for one in self.all if _able(one, content))
+
     def look(self, content: Content, examination: Examination, made: frozenset[Sight]) -> Look:
         """The detectors shown this content, of which the sandbox made these sights."""
         self.prepare()
@@ -65,12 +69,12 @@ class Look:
         examination: Examination,
         made: frozenset[Sight],
     ) -> None:
+        self._installed = installed
         self._sandbox = sandbox
         self._content = content
         self._examination = examination
         self._made = made
         self._sandboxed: dict[str, list[Finding]] | None = None
-        self.detectors = tuple(one for one in installed if self._applies(one))
 
     def __call__(self, detector: Detector, findings: Sequence[Finding]) -> list[Finding]:
         """What this detector finds, given what was found so far."""
@@ -92,21 +96,15 @@ class Look:
             ),
         )
 
-    def _applies(self, detector: Detector) -> bool:
-        if self._content.text is not None:
-            return Sight.TEXT in detector.looks_at
-        if detector.looks_at == {Sight.TEXT}:
-            return False
-        # A look-up by fingerprints alone has nothing to show.
-        blind = not self._content.data and self._content.path is None
-        if blind and detector.looks_at - {Sight.FINGERPRINTS, Sight.FINDINGS, Sight.TEXT}:
-            return False
-        return detector.applies(self._examination.media)
-
     def _in_sandbox(self, detector: Detector) -> list[Finding]:
         """One trip for all of them: content is decoded once more, and no oftener."""
         if self._sandboxed is None:
-            names = frozenset(one.name for one in self.detectors if detectors.in_sandbox(one))
+            facts = self._examination.media
+            names = frozenset(
+                one.name
+                for one in self._installed
+                if detectors.in_sandbox(one) and one.applies(facts)
+            )
             done = self._again(Wanted(detectors=names))
             self._sandboxed = {name: [] for name in names}
             for found in done.findings:
@@ -134,6 +132,15 @@ class Look:
         data, path = self._content.data, self._content.path
         source: bytes | Path = path if path is not None else data or b""
         return self._sandbox.examine(source, wanted, usual=False)
+
+
+def _able(detector: Detector, content: Content) -> bool:
+    if content.text is not None:
+        return Sight.TEXT in detector.looks_at
+    if content.data or content.path is not None:
+        return detector.looks_at != {Sight.TEXT}
+    # A look-up by fingerprints alone has nothing else to show.
+    return bool(detector.looks_at & {Sight.FINGERPRINTS})
 
 
 def _unseen(name: str, done: Examination) -> Finding:

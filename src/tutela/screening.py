@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
@@ -17,13 +17,13 @@ from tutela import cascade, outline, signals
 from tutela.banks import canaries
 from tutela.banks.bank import Banks, Tier, admissible
 from tutela.banks.protect import Protected, Protection, Review
+from tutela.cascade import Cascade, Mode
 from tutela.content import Content, Context
 from tutela.derivatives import Derivatives
-from tutela.detectors import Sight, trigger
+from tutela.detectors import Detector, Sight, trigger
 from tutela.examine import Examination, Wanted, examine_text
 from tutela.findings import DERIVATIVE, MATCH, UNEXAMINED, Finding, shows_nudity
 from tutela.matching import Matcher
-from tutela.media.types import MediaFacts
 from tutela.panel import Panel
 from tutela.policy import Explanation, Policy
 from tutela.sandbox import Sandbox
@@ -168,15 +168,16 @@ class Screener:
         started = time.perf_counter()
         matched = self.matcher.match([examination.fingerprints for _, examination in examined])
         spent = (time.perf_counter() - started) * 1e3 / max(1, len(examined))
-        # In threads: what they ask of one model is answered together.
-        run = map if len(examined) == 1 else self._threads.map
-        verdicts = list(
-            run(
-                lambda one, findings: self._verdict(*one, findings, spent),
-                examined,
-                matched,
-            )
-        )
+        started = time.perf_counter()
+        cascades = self._look(examined, matched)
+        timings = {
+            "match": spent,
+            "detect": (time.perf_counter() - started) * 1e3 / max(1, len(examined)),
+        }
+        verdicts = [
+            self._verdict(content, examination, looked, timings)
+            for (content, examination), looked in zip(examined, cascades, strict=True)
+        ]
         rows = [row_of(verdict) for verdict in verdicts]
         rows += self.protection.sightings(list(_seen(verdicts)))
         if also is not None:
@@ -191,8 +192,8 @@ class Screener:
         content = source if isinstance(source, Content) else Content.of(source)
         examination = self.examine(content)
         (matched,) = self.matcher.match([examination.fingerprints])
-        findings, _ = self._look(content, examination, matched)
-        return self.policy.explain(findings, content.context, examination.media)
+        (looked,) = self._look([(content, examination)], [matched])
+        return self.policy.explain(looked.findings, content.context, examination.media)
 
     def outline(self, content: Content, finding: Finding) -> Image.Image:
         """A small grey picture of content with what survives of a protected photo drawn over it.
@@ -213,8 +214,7 @@ class Screener:
         self.panel.prepare()
         content = Content(data=trigger.picture())
         examination = self.examine(content)
-        (matched,) = self.matcher.match([examination.fingerprints])
-        self._look(content, examination, matched)
+        self._look([(content, examination)], self.matcher.match([examination.fingerprints]))
 
     def close(self) -> None:
         """Stop the workers and close the store."""
@@ -245,20 +245,17 @@ class Screener:
         self,
         content: Content,
         examination: Examination,
-        matched: Sequence[Finding],
-        match_ms: float,
+        looked: Cascade,
+        timings: Mapping[str, float],
     ) -> Verdict:
         started = time.perf_counter()
-        findings, not_run = self._look(content, examination, matched)
-        detect_ms = (time.perf_counter() - started) * 1e3
-        started = time.perf_counter()
-        decision = self.policy.decide(findings, content.context, examination.media)
+        decision = self.policy.decide(looked.findings, content.context, examination.media)
         policy_ms = (time.perf_counter() - started) * 1e3
         return Verdict(
             id=new_id(),
             created_at=now(),
             decision=decision,
-            findings=findings,
+            findings=looked.findings,
             # What derivatives are found by is never recorded nor shown.
             fingerprints=tuple(
                 made for made in examination.fingerprints if made.signal != signals.LOCAL
@@ -266,37 +263,47 @@ class Screener:
             media=examination.media,
             context=content.context,
             rejected=examination.rejected,
-            timings={
-                **examination.timings,
-                "match": match_ms,
-                "detect": detect_ms,
-                "policy": policy_ms,
-            },
-            not_run=not_run,
+            timings={**examination.timings, **timings, "policy": policy_ms},
+            not_run=looked.left_out,
             name=content.name,
         )
 
     def _look(
-        self, content: Content, examination: Examination, matched: Sequence[Finding]
-    ) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
-        """All findings, and the detectors that were not asked since they change nothing."""
-        look = self.panel.look(content, examination, self._sights(content.context))
-        return cascade.run(
-            self.policy,
-            _findings(content, examination, matched),
-            content.context,
-            examination.media,
-            look.detectors,
-            look,
-            evidence=self.settings.evidence,
-        )
+        self,
+        examined: Sequence[tuple[Content, Examination]],
+        matched: Sequence[Sequence[Finding]],
+    ) -> list[Cascade]:
+        """Show each piece of content to the detectors, as far as they can change its action."""
+        cascades = [
+            Cascade(
+                self.policy,
+                _findings(content, examination, found),
+                content.context,
+                examination.media,
+                self.panel.able(content),
+                Mode(self.settings.evidence),
+            )
+            for (content, examination), found in zip(examined, matched, strict=True)
+        ]
+        looks = {
+            looked: self.panel.look(content, examination, self._sights(content.context))
+            for (content, examination), looked in zip(examined, cascades, strict=True)
+        }
+
+        def look(detector: Detector, group: Sequence[Cascade]) -> list[list[Finding]]:
+            # In threads: what they ask of one model is answered together.
+            run = map if len(group) == 1 else self._threads.map
+            return list(run(lambda looked: looks[looked](detector, looked.findings), group))
+
+        cascade.run(cascades, look)
+        return cascades
 
     def _sights(self, context: Context) -> frozenset[Sight]:
         """What detectors will most likely look at, whatever the content is."""
         kinds = self.panel.kinds
         if self.settings.evidence != "full":
             every = kinds | {MATCH, DERIVATIVE}
-            kinds = self.policy.open_kinds((), context, MediaFacts(), every)
+            kinds = self.policy.open_kinds((), context, None, every)
         return self.panel.sights(kinds)
 
 
