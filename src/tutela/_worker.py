@@ -16,7 +16,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import orjson
+from PIL import Image
 
 from tutela import detectors, signals
 from tutela import examine as examining
@@ -26,6 +28,7 @@ from tutela.detectors import Detector, Options, Sight
 from tutela.errors import Rejected
 from tutela.examine import Examination
 from tutela.media import Limits, image, jpeg_scan
+from tutela.media.types import RATE
 from tutela.sandbox import MORE
 from tutela.signals import SignalType
 
@@ -55,6 +58,8 @@ def main() -> None:
         detector.prepare(options)
     image.single_threaded()
     _warm(chosen, looking)
+    if config["films"]:
+        _warm_films(chosen, limits)
     used: list[SignalType | Detector] = [*chosen, *looking]
     ready = {"versions": [[one.name, one.version] for one in used]}
     os.dup2(null, 1)
@@ -105,8 +110,6 @@ def _send(
 
 def _warm(chosen: Sequence[SignalType], looking: Sequence[Detector]) -> None:
     """Run every signal and detector on what decoders give: no input pays for compiling."""
-    from PIL import Image
-
     for side, kind, mode, options in (
         (96, "JPEG", "RGB", {}),
         (96, "JPEG", "L", {}),
@@ -128,6 +131,33 @@ def _warm(chosen: Sequence[SignalType], looking: Sequence[Detector]) -> None:
             raise done.rejected
         # Else only a large picture would get there.
         jpeg_scan.means(buffer.getvalue())
+
+
+def _warm_films(chosen: Sequence[SignalType], limits: Limits) -> None:
+    """The same for a film with sound. Without the extra, films are rejected."""
+    try:
+        import av
+    except ImportError:
+        return
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="matroska") as file:
+        pictures = file.add_stream("mpeg4", rate=8, width=320, height=240, pix_fmt="yuv420p")
+        sounds = file.add_stream("pcm_s16le", rate=RATE, layout="mono")
+        for n in range(8):
+            picture = Image.linear_gradient("L").resize((320, 240)).rotate(45 * n).convert("RGB")
+            file.mux(pictures.encode(av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24")))
+        # Its pitch moves: what is steady has nothing to be fingerprinted by.
+        time = np.arange(4 * RATE) / RATE
+        wave = (8000 * np.sin(2000 * time**2)).astype(np.int16)
+        heard = av.AudioFrame.from_ndarray(wave[None], format="s16", layout="mono")
+        heard.sample_rate = RATE
+        file.mux(sounds.encode(heard))
+        for stream in (pictures, sounds):
+            file.mux(stream.encode(None))
+    every = frozenset({Sight.VIEWS, Sight.SOUND})
+    done = examining.examine(buffer.getvalue(), chosen, limits, sights=every)
+    if done.rejected:
+        raise done.rejected
 
 
 def _alarm(seconds: float) -> None:

@@ -109,7 +109,7 @@ class Sandbox:
         self._watch = _Watch()
         self._closed = False
         self._pictures = _Pool(self.limits, self.workers, recycle_after)
-        self._films = _Pool(self.films, self.workers, recycle_after)
+        self._films = _Pool(self.films, self.workers, recycle_after, films=True)
 
     def examine(self, source: Source, also: Wanted = NOTHING, *, usual: bool = True) -> Examination:
         """Examine content, or the file of a path. Waits for a free worker.
@@ -135,7 +135,7 @@ class Sandbox:
                 return Examination(rejected=error)
             if len(data) > most:
                 return self._failed(data, _too_long(data, pool.limits))
-            worker = turn.worker = self._ready(turn.worker, pool.limits)
+            worker = turn.worker = self._ready(turn.worker, pool)
             usually = self._usual if usual else frozenset[str]()
             try:
                 return worker.examine(data, replace(also, signals=also.signals | usually))
@@ -194,7 +194,7 @@ class Sandbox:
         """
 
         def start(turn: _Turn) -> None:
-            turn.worker = self._ready(turn.worker, self.limits)
+            turn.worker = self._ready(turn.worker, self._pictures)
 
         with contextlib.ExitStack() as held, ThreadPoolExecutor(self.workers) as threads:
             turns = [held.enter_context(self._pictures.turn()) for _ in range(self.workers)]
@@ -220,14 +220,14 @@ class Sandbox:
     ) -> None:
         self.close()
 
-    def _ready(self, worker: _Worker | None, limits: Limits) -> _Worker:
+    def _ready(self, worker: _Worker | None, pool: _Pool) -> _Worker:
         """That worker if it still lives, else a new one."""
         if worker is not None and worker.gone:
             # The system may end an idle process; its next input is not to blame.
             worker.stop()
             worker = None
         if worker is None:
-            worker = _Worker(limits, self.signals, self.detectors, self._options, self._watch)
+            worker = _Worker(pool, self.signals, self.detectors, self._options, self._watch)
             self.confinement = worker.confinement
         return worker
 
@@ -260,8 +260,11 @@ class _Turn:
 class _Pool:
     """Workers of one kind."""
 
-    def __init__(self, limits: Limits, workers: int, recycle_after: int) -> None:
+    def __init__(
+        self, limits: Limits, workers: int, recycle_after: int, *, films: bool = False
+    ) -> None:
         self.limits = limits
+        self.films = films
         self.workers = workers
         self._recycle_after = recycle_after
         self._free: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
@@ -304,7 +307,7 @@ class _Worker:
 
     def __init__(
         self,
-        limits: Limits,
+        pool: _Pool,
         chosen: tuple[SignalType, ...],
         looking: tuple[Detector, ...],
         options: Options,
@@ -318,13 +321,14 @@ class _Worker:
         self.deadline = float("inf")
         self.overran = False
         self._killed = False
+        self._limits = limits = pool.limits
         self._seconds = limits.max_seconds
-        self._limits = limits
         self._signals = {kind.name: kind for kind in chosen}
         self._detectors = {detector.name: detector for detector in looking}
         self._watch = watch
         config = {
             "limits": asdict(limits),
+            "films": pool.films,
             "signals": list(self._signals),
             "detectors": list(self._detectors),
             "options": {

@@ -54,6 +54,7 @@ def create(settings: Settings, *, fetcher: Fetcher | None = None) -> FastAPI:
             app.state.screener = screener
             # First come, first served: without it a request may be overtaken again and again.
             app.state.lanes = anyio.CapacityLimiter(LANES * settings.workers)
+            app.state.film_lanes = anyio.CapacityLimiter(settings.workers)
             app.state.keys = Keys(screener.store)
             app.state.fetcher = fetcher or made
             yield

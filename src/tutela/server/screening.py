@@ -23,8 +23,9 @@ from tutela import findings, signals
 from tutela.banks.bank import admissible
 from tutela.content import Content, Context
 from tutela.errors import InvalidSignal, StoreError
-from tutela.examine import Examination
+from tutela.examine import HEAD, Examination
 from tutela.findings import Finding
+from tutela.media.sniff import is_film
 from tutela.screening import Screener
 from tutela.server import metrics
 from tutela.server.access import needs, screener_of
@@ -39,6 +40,7 @@ from tutela.verdict import Verdict
 router = APIRouter(prefix="/v1", tags=["screening"])
 
 MAX_IDEMPOTENCY_KEY = 128
+BINARY = ("image/", "video/", "audio/")
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -90,6 +92,9 @@ BODY = {
                 },
             },
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "image/*": {"schema": {"type": "string", "format": "binary"}},
+            "video/*": {"schema": {"type": "string", "format": "binary"}},
+            "audio/*": {"schema": {"type": "string", "format": "binary"}},
         },
     },
     "parameters": [
@@ -138,7 +143,7 @@ async def screen(request: Request) -> Response:
         items = await _uploads(request, most=1)
     elif kind == "application/json":
         items = [await _item(request, _parsed(ScreenIn, await request.body()))]
-    elif kind == "application/octet-stream" or kind.startswith("image/"):
+    elif kind == "application/octet-stream" or kind.startswith(BINARY):
         own = _nudity(request.query_params.get("nudity"))
         items = [Item(Content(data=await request.body(), findings=own))]
     else:
@@ -195,7 +200,7 @@ async def _judge(request: Request, items: Sequence[Item]) -> tuple[list[dict[str
     screener = screener_of(request)
     name = request.headers.get("idempotency-key")
     if name is None:
-        verdicts = await _screen(screener, request.app.state.lanes, items, None)
+        verdicts = await _screen(screener, _lanes(request, items), items, None)
         return _noted(request, verdicts), False
     if not 0 < len(name) <= MAX_IDEMPOTENCY_KEY or not name.isprintable():
         raise Refused(400, "bad-request", "An Idempotency-Key has 1 to 128 printable characters.")
@@ -214,7 +219,7 @@ async def _judge(request: Request, items: Sequence[Item]) -> tuple[list[dict[str
     if found is not None:
         return found, True
     try:
-        verdicts = await _screen(screener, request.app.state.lanes, items, key)
+        verdicts = await _screen(screener, _lanes(request, items), items, key)
     except StoreError:
         # Its twin may have been committed while this one was examined.
         found = await anyio.to_thread.run_sync(earlier)
@@ -222,6 +227,13 @@ async def _judge(request: Request, items: Sequence[Item]) -> tuple[list[dict[str
             raise
         return found, True
     return _noted(request, verdicts), False
+
+
+def _lanes(request: Request, items: Sequence[Item]) -> anyio.CapacityLimiter:
+    """Films have lanes of their own: pictures don't wait for them."""
+    film = any(is_film((item.content.data or b"")[:HEAD]) for item in items)
+    lanes: anyio.CapacityLimiter = request.app.state.film_lanes if film else request.app.state.lanes
+    return lanes
 
 
 async def _screen(
