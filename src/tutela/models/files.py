@@ -13,7 +13,7 @@ import os
 import ssl
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
@@ -33,9 +33,6 @@ MAX_SECONDS: Final = 1800.0
 """For one download, whatever its pace."""
 _TIMEOUTS: Final = {"connect": 15.0, "read": 30.0, "write": 15.0, "pool": 15.0}
 _CHUNK: Final = 1 << 20
-
-Connect = Callable[[str], httpcore.ConnectionPool]
-"""A pool of connections for a URL; it is closed after use."""
 
 
 class State(StrEnum):
@@ -103,12 +100,11 @@ def pull(
     accept_licence: str = "",
     source: Path | None = None,
     progress: Callable[[int], object] = lambda _: None,
-    connect: Connect | None = None,
 ) -> Path:
     """Put the model's file into the folder, unless it is there; gives its path.
 
     `accept_licence` must be the licence on the card. `source` is the file, or a folder with it,
-    instead of the network. `progress` is called with the bytes so far. `connect` is for tests.
+    instead of the network. `progress` is called with the bytes so far.
     Raises `LicenceNotAccepted`, `ModelMissing` where it can't be had, and `ModelDamaged` for a file
     that is another one: then nothing is left behind.
     """
@@ -121,11 +117,11 @@ def pull(
             f"{card.name} has the licence {card.licence} (copyright {card.copyright}; see "
             f"{card.origin}); accept it with `--accept-licence {card.licence}`"
         )
-    chunks = _from_disk(card, source) if source else _from_network(card, connect or _connect)
     target = folder / card.file
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(card, target, chunks, progress)
+        with contextlib.closing(_from_disk(card, source) if source else _fetch(card)) as chunks:
+            _write(card, target, chunks, progress)
     except OSError as error:
         raise ModelMissing(
             f"{target} can't be written: {error.strerror}; make room, or check the folder's rights"
@@ -144,7 +140,7 @@ def _cure(card: Card) -> str:
 
 
 def _write(
-    card: Card, target: Path, chunks: Iterator[bytes], progress: Callable[[int], object]
+    card: Card, target: Path, chunks: Iterable[bytes], progress: Callable[[int], object]
 ) -> None:
     """Write what the chunks hold, if that is the right file. Leaves nothing else."""
     handle, name = tempfile.mkstemp(".part", f".{card.name}-", target.parent)
@@ -185,7 +181,7 @@ def _wrong(card: Card, what: str) -> ModelDamaged:
     )
 
 
-def _from_disk(card: Card, source: Path) -> Iterator[bytes]:
+def _from_disk(card: Card, source: Path) -> Generator[bytes]:
     path = source / card.file if source.is_dir() else source
     try:
         with path.open("rb") as file:
@@ -195,28 +191,28 @@ def _from_disk(card: Card, source: Path) -> Iterator[bytes]:
         raise ModelMissing(f"{path} can't be read: {error.strerror}; name another one") from error
 
 
-def _from_network(card: Card, connect: Connect) -> Iterator[bytes]:
+def _fetch(card: Card) -> Generator[bytes]:
     """The body at the card's URL, however often it redirects to another https URL."""
     url, end = card.url, time.monotonic() + MAX_SECONDS
-    headers: dict[str | bytes, str | bytes] = {
-        "User-Agent": USER_AGENT,
-        "Accept-Encoding": "identity",
-    }
+    headers: list[tuple[bytes | str, bytes | str]] = [
+        ("User-Agent", USER_AGENT),
+        ("Accept-Encoding", "identity"),
+    ]
+    options = {"timeout": _TIMEOUTS}
     try:
         for _ in range(MAX_REDIRECTS + 1):
             if urlsplit(url).scheme != "https":
                 raise _unreachable(card, "it redirects to a URL that is not https")
-            extensions = {"timeout": _TIMEOUTS}
             with (
-                connect(url) as pool,
-                pool.stream("GET", url, headers=headers, extensions=extensions) as response,
+                _connect(url) as pool,
+                pool.stream("GET", url, headers=headers, extensions=options) as response,
             ):
                 if response.status in (301, 302, 303, 307, 308):
-                    headers_in = {name.lower(): value for name, value in response.headers}
-                    url = urljoin(url, headers_in.get(b"location", b"").decode("latin-1"))
+                    answered = {name.lower(): value for name, value in response.headers}
+                    url = urljoin(url, answered.get(b"location", b"").decode("latin-1"))
                     continue
                 if response.status != 200:
-                    raise _unreachable(card, f"{url} answers with status {response.status}")
+                    raise _unreachable(card, f"it answers with status {response.status}")
                 for chunk in response.iter_stream():
                     if time.monotonic() > end:
                         raise _unreachable(card, f"it took more than {MAX_SECONDS:.0f} s")
@@ -228,6 +224,7 @@ def _from_network(card: Card, connect: Connect) -> Iterator[bytes]:
         httpcore.ProtocolError,
         httpcore.ProxyError,
         httpcore.UnsupportedProtocol,
+        OSError,
         ValueError,
     ) as error:
         raise _unreachable(card, f"{type(error).__name__}: {error}") from error
@@ -252,11 +249,6 @@ def _connect(url: str) -> httpcore.ConnectionPool:
     parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigurationError("the proxy of HTTPS_PROXY is not an http one; set one that is")
-    authority = parts.hostname + (f":{parts.port}" if parts.port else "")
-    return httpcore.HTTPProxy(
-        f"{parts.scheme}://{authority}",
-        proxy_auth=(unquote(parts.username), unquote(parts.password or ""))
-        if parts.username
-        else None,
-        ssl_context=tls,
-    )
+    user = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
+    address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return httpcore.HTTPProxy(address, proxy_auth=user, ssl_context=tls)

@@ -8,6 +8,7 @@ only grows.
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
@@ -15,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,6 +95,7 @@ class Model:
         self._rows_waiting = 0
         self._thread: threading.Thread | None = None
         self._closed = False
+        _open.add(self)
 
     def run(self, *inputs: Array, timeout: float | None = None) -> Any:
         """What the model says of n rows: an array of n rows, or a tuple of them if it says several.
@@ -121,7 +124,7 @@ class Model:
         )
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
-    def close(self, seconds: float = 5.0) -> None:
+    def close(self, seconds: float = 30.0) -> None:
         """Fail what waits, and stop after the batch under way, if it ends in that time."""
         if self._pid != os.getpid():
             return
@@ -235,6 +238,16 @@ class Model:
             if output.dtype.kind == "f" and not np.isfinite(output).all():
                 raise FloatingPointError("an output that is not finite")
         return outputs
+
+
+_open: WeakSet[Model] = WeakSet()
+
+
+@atexit.register
+def _close() -> None:
+    """An interpreter that ends while native code runs in a thread of it is aborted."""
+    for model in list(_open):
+        model.close()
 
 
 def onnx(data: bytes, *, threads: int | None = None) -> tuple[Backend, int]:
