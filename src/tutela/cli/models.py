@@ -92,7 +92,7 @@ def pull(
         try:
             path = get()
         except LicenceNotAccepted:
-            if as_json or not sys.stdin.isatty():
+            if as_json or not _can_ask():
                 raise
             typer.echo(f"{card.name}: {card.licence}, copyright {card.copyright}\n{card.origin}")
             if not typer.confirm("Do you accept this licence?"):
@@ -159,6 +159,10 @@ def card(
     table(f"{name}", ("field", "value"), document.items())
     table("Measured", ("by", "on", "result"), (item.values() for item in measured))
     table("Limits", ("",), ((limit,) for limit in limits))
+
+
+def _can_ask() -> bool:
+    return sys.stdin.isatty()
 
 
 @contextmanager
