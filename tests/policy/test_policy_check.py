@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from tutela.errors import PolicyError
 from tutela.findings import Finding
 from tutela.policy import Context, Policy, check
 from tutela.policy.checks import check_text
+from tutela.policy.engine import read_text
 from tutela.policy.expressions import SCHEMA
 
 HEAD = '[policy]\nname = "test"\ndefault = "allow"\n'
@@ -57,6 +59,10 @@ BAD: dict[str, str] = {
     "counting": HEAD
     + HOLDS
     + '[[rule]]\nid = "a"\nwhen = "findings.size() >= 3"\naction = "block"\n',
+    "film-blocks": HEAD
+    + HOLDS
+    + "[[rule]]\nid = \"a\"\nwhen = 'findings.exists(f, f.query_share >= 0.5 && f.end > 60.0)'\n"
+    + 'action = "block"\n',
     "unexamined-allowed": HEAD
     + '[[rule]]\nid = "a"\nwhen = \'findings.exists(f, f.kind == "unexamined")\'\n'
     + 'action = "allow"\n',
@@ -99,6 +105,14 @@ def test_the_shipped_policy_has_no_problem() -> None:
     assert check(None) == []
 
 
+def test_what_the_shipped_policy_offers_is_clean() -> None:
+    """Its rules that are commented out, once they are not."""
+    text = read_text(None)
+    offered = re.sub(r"^# (\[\[rule\]\]|\w+ = )", r"\1", text, flags=re.MULTILINE)
+    assert check_text(offered) == []
+    assert set(Policy.parse(offered).rules) - set(Policy.load().rules) == {"nudity", "cloned-voice"}
+
+
 def test_unreadable_files(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="can't be read"):
         check(tmp_path / "absent.toml")
@@ -117,6 +131,7 @@ def test_every_field_of_a_finding_can_be_read() -> None:
         "string": '== ""',
         "int": "== 0",
         "int?": "== 0",
+        "double": "== 0.0",
         "double?": "== 0.0",
         "bool": "== true",
     }

@@ -27,7 +27,7 @@ def _blocks(language: str) -> list[str]:
 
 def test_every_policy_is_clean() -> None:
     blocks = _blocks("toml")
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     for block in blocks:
         whole = block if "[policy]" in block else HEAD + block
         assert check_text(whole) == []
@@ -35,7 +35,7 @@ def test_every_policy_is_clean() -> None:
 
 def test_every_program_runs() -> None:
     blocks = _blocks("python")
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, "docs/policy.md", "exec"), names)

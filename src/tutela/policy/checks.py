@@ -39,7 +39,10 @@ _CLAMPED = {
     UNVERIFIED: "a match that nobody verified",
     DERIVATIVE_HOLDS: "a derivative of a protected photo",
 }
-_TEXTS = ("bank", "signal", "category", "source", "owner", "part", "variant", "detail")
+_TEXTS = (
+    *("bank", "signal", "category", "source", "owner", "part", "variant", "detail"),
+    *("claim", "state", "signer"),
+)
 _PLACES = ("surface", "account", "jurisdiction", "locale")
 
 
@@ -110,6 +113,7 @@ def _probes(condition: str) -> Iterator[tuple[list[Finding], Context]]:
     """
     words = list(dict.fromkeys(a or b for a, b in _STRING.findall(condition)))
     figures = [float(figure) for figure in _NUMBER.findall(condition)]
+    most = max([0.0, *figures]) + 1.0
     near = sorted({0, 1, *(int(figure) + step for figure in figures for step in (0, 1))})
     fields = [name for name in _TEXTS if f".{name}" in condition]
     places = [name for name in _PLACES if f".{name}" in condition]
@@ -133,8 +137,11 @@ def _probes(condition: str) -> Iterator[tuple[list[Finding], Context]]:
             tier="reported",
             distance=distance,
             entry=0,
-            score=max([1.0, *figures]),
+            score=most,
             likelihood=1.0,
+            query_share=1.0,
+            index_share=1.0,
+            end=most,
         )
         finding = replace(finding, **dict(zip(fields, texts, strict=True)))
         context = Context(tags=labels, **dict(zip(places, where, strict=True)))

@@ -34,6 +34,7 @@ from tutela.policy.decision import (
     stronger,
 )
 from tutela.policy.expressions import Condition, Failed, Input
+from tutela.policy.needs import ERROR, FALSE, NONE, TRUE, Need, View
 from tutela.policy.rules import Document, Rule, read
 from tutela.policy.source import Source
 
@@ -55,6 +56,8 @@ _CLAMPS = {
     DERIVATIVE_HOLDS: "A derivative of a protected photo gives no block: a person decides",
 }
 _NO_MEDIA = MediaFacts()
+_SUPPRESSED = frozenset({MATCH, DERIVATIVE})
+"""Kinds of findings that set aside, and that are set aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,19 @@ class _Run:
     """Suppressions whose condition failed, as reasons."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Giver:
+    """What a rule may still come to give."""
+
+    gives: frozenset[int]
+    """Actions by `stronger`; `_NOTHING` where it does not hold."""
+    kinds: frozenset[str]
+    """Kinds of findings that could make the difference."""
+
+
+_NOTHING = -1
+
+
 class Policy:
     """Rules as data. `load` one, then `decide`; threads may share it."""
 
@@ -74,6 +90,7 @@ class Policy:
         self.name = document.name
         self.version = version
         self._rules = document.rules
+        self._deciding = _deciding(document.rules)
         self._suppressions = document.suppressions
         self._default: Action = document.default
         conditions = (rule.condition.text for rule in self._suppressions)
@@ -136,6 +153,77 @@ class Policy:
             needed=self._needed(decision, run, findings, context, media),
         )
 
+    def open_kinds(
+        self,
+        findings: Sequence[Finding],
+        context: Context,
+        media: MediaFacts | None,
+        pending: frozenset[str],
+    ) -> frozenset[str]:
+        """Which of the `pending` kinds of findings could still change the action of `decide`.
+
+        None of them: whatever findings of these kinds come besides, the action stays. Where it
+        can't be told, a kind counts as one that could. `media` is None as long as nothing is
+        known of it: the answer then holds for any. That a detector may fail, which is a finding
+        of kind `failure`, is no kind to wait for unless it is in `pending`.
+        """
+        own = [finding for finding in findings if finding.source != CALLER]
+        views = [findings] if len(own) == len(findings) else [findings, own]
+        outlooks = [self._outlook(view, context, media, pending) for view in views]
+        # The stricter of both is given, as in `_no_milder`.
+        if len({max(pair) for pair in product(*(actions for actions, _ in outlooks))}) == 1:
+            return NONE
+        return frozenset().union(*(kinds for _, kinds in outlooks))
+
+    def _outlook(
+        self,
+        findings: Sequence[Finding],
+        context: Context,
+        media: MediaFacts | None,
+        pending: frozenset[str],
+    ) -> tuple[frozenset[int], frozenset[str]]:
+        """The actions that may yet be given, and the kinds of findings that could tell which."""
+        # Benign matches still to come may set others aside, and be what a suppression fails on.
+        shifting = pending & _SUPPRESSED
+        unsure = bool(self._suppressions) and (bool(shifting) or media is None)
+        if unsure:
+            findings = [one for one in findings if not _may_be_suppressed(one)]
+        seen = self._input(findings, context, media)
+        suppressed, broken = ([], []) if unsure else self._suppress(findings, seen)
+        aside = {item.finding for item in suppressed}
+        live = tuple(n for n in range(len(findings)) if n not in aside)
+        verified = tuple(n for n in live if _may_block(findings[n]))
+        coming = pending | _SUPPRESSED if unsure else pending
+        view = View(seen.rules(live), coming, media is not None)
+        sure = View(seen.rules(verified), coming - {DERIVATIVE}, media is not None)
+        givers = [_giver(action, need, view, sure) for action, need in self._deciding]
+        if broken or unsure:
+            hold = stronger("hold")
+            givers.append(_Giver(frozenset({hold} if broken else {_NOTHING, hold}), _SUPPRESSED))
+        floor = max((min(giver.gives) for giver in givers), default=_NOTHING)
+        strongest = {floor}.union(*(giver.gives for giver in givers))
+        strongest = {given for given in strongest if given >= floor}
+        unseen = any(finding.kind in NOT_EXAMINED for finding in findings)
+
+        def action(given: int) -> int:
+            given = stronger(self._default) if given == _NOTHING else given
+            return max(given, stronger("hold")) if unseen else given
+
+        actions = {action(given) for given in strongest}
+        kinds: frozenset[str] = NONE
+        for giver in givers:
+            # Whatever the other rules come to.
+            if len(giver.gives) > 1 and any(
+                len({action(max(given, others)) for given in giver.gives}) > 1
+                for others in strongest
+            ):
+                kinds |= giver.kinds
+        if stronger("allow") in actions and pending & NOT_EXAMINED:
+            actions.add(stronger("hold"))
+            kinds |= NOT_EXAMINED
+        kinds = kinds | shifting if kinds & _SUPPRESSED else kinds
+        return frozenset(actions), kinds & pending
+
     def _no_milder(
         self,
         decision: Decision,
@@ -161,15 +249,20 @@ class Policy:
         )
 
     def _run(self, findings: Sequence[Finding], context: Context, media: MediaFacts | None) -> _Run:
-        severities = [self._reference.severity(finding.category) for finding in findings]
-        jurisdiction = self._reference.jurisdiction(context.jurisdiction)
-        seen = Input(findings, severities, context, media or _NO_MEDIA, jurisdiction)
+        seen = self._input(findings, context, media)
         suppressed, broken = self._suppress(findings, seen)
         aside = {item.finding for item in suppressed}
         live = tuple(n for n in range(len(findings)) if n not in aside)
         verified = tuple(n for n in live if _may_block(findings[n]))
         outcomes = [self._apply(rule, findings, seen, live, verified) for rule in self._rules]
         return _Run(tuple(outcomes), tuple(suppressed), tuple(dict.fromkeys(broken)))
+
+    def _input(
+        self, findings: Sequence[Finding], context: Context, media: MediaFacts | None
+    ) -> Input:
+        severities = [self._reference.severity(finding.category) for finding in findings]
+        jurisdiction = self._reference.jurisdiction(context.jurisdiction)
+        return Input(findings, severities, context, media or _NO_MEDIA, jurisdiction)
 
     def _apply(
         self,
@@ -345,6 +438,40 @@ def _may_be_suppressed(finding: Finding) -> bool:
         and finding.tier != "benign"
         and not (finding.tier == "confirmed" and exact)
     )
+
+
+def _deciding(rules: Sequence[Rule]) -> tuple[tuple[Action, Need], ...]:
+    """What the rules need that the action depends on.
+
+    A rule that asks for more than another which holds or blocks, for no stronger an action, names
+    a category at most.
+    """
+    needs = [(rule.action, Need(rule.condition)) for rule in rules]
+    kept: list[tuple[Action, Need]] = []
+    for action, need in sorted(needs, key=lambda one: -stronger(one[0])):
+        rest = [one for one in kept if not (need.implies(one[1]) and one[0] == action != "allow")]
+        if not any(other != "allow" and wider.implies(need) for other, wider in rest):
+            kept = [*rest, (action, need)]
+    return tuple(kept)
+
+
+def _giver(action: Action, need: Need, view: View, sure: View) -> _Giver:
+    """What a rule may give, as `_apply` gives it; `sure` is the view on the verified findings."""
+    values, kinds = need.outlook(view)
+    hold = stronger("hold")
+    gives = {_NOTHING} if values & FALSE else set()
+    if values & ERROR:
+        gives.add(hold)
+    if values & TRUE and action != "block":
+        gives.add(stronger(action))
+    elif values & TRUE:
+        stands, more = need.outlook(sure)
+        kinds |= more
+        if stands & TRUE:
+            gives.add(stronger(action))
+        if stands & ~TRUE:
+            gives.add(hold)
+    return _Giver(frozenset(gives), kinds)
 
 
 def _true(condition: Condition, activation: object) -> bool:

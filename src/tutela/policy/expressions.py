@@ -6,6 +6,7 @@ effects, regular expressions in linear time (RE2). Importing this module loads t
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 from collections.abc import Iterable, Mapping
@@ -143,6 +144,21 @@ class Condition:
         kind = self._expression.return_type()
         if kind != cel.Type.BOOL:
             raise Invalid([Mistake(1, 1, f"a condition is true or false, this is {kind.name()}")])
+
+    @property
+    def tree(self) -> bytes:
+        """Its checked syntax tree: a `google.protobuf.Any` of a `cel.expr.CheckedExpr`."""
+        tree: bytes = self._expression.serialize()
+        return tree
+
+    def part(self, tree: bytes) -> Condition:
+        """The condition that a part of its tree is, of type bool too. Raises `Invalid`."""
+        made = copy.copy(self)
+        try:
+            made._expression = self._env.deserialize(tree)
+        except RuntimeError as error:
+            raise Invalid([Mistake(1, 1, str(error))]) from None
+        return made
 
     def holds(self, activation: Any) -> bool:
         """Whether it is true of what `Input.rules` or `.suppress` made. Raises `Failed`."""
