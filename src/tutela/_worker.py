@@ -144,8 +144,9 @@ def _warm_films(chosen: Sequence[SignalType], limits: Limits) -> None:
         pictures = file.add_stream("mpeg4", rate=8, width=320, height=240, pix_fmt="yuv420p")
         sounds = file.add_stream("pcm_s16le", rate=RATE, layout="mono")
         for n in range(8):
-            picture = Image.linear_gradient("L").resize((320, 240)).rotate(45 * n).convert("RGB")
-            file.mux(pictures.encode(av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24")))
+            picture = Image.linear_gradient("L").resize((320, 240)).rotate(45 * n)
+            shown = av.VideoFrame.from_ndarray(np.asarray(picture), format="gray")
+            file.mux(pictures.encode(shown))
         # Its pitch moves: what is steady has nothing to be fingerprinted by.
         time = np.arange(4 * RATE) / RATE
         wave = (8000 * np.sin(2000 * time**2)).astype(np.int16)

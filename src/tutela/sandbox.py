@@ -187,17 +187,20 @@ class Sandbox:
             for thread in threads:
                 thread.join()
 
-    def warm(self) -> None:
+    def warm(self, *, films: bool = False) -> None:
         """Start every worker for pictures that isn't running. Raises `ConfigurationError`.
 
-        Those for films start with the first film.
+        Those for films start with the first film, or now with `films`.
         """
+        pools = [self._pictures, *([self._films] if films else [])]
 
-        def start(turn: _Turn) -> None:
-            turn.worker = self._ready(turn.worker, self._pictures)
+        def start(one: tuple[_Turn, _Pool]) -> None:
+            turn, pool = one
+            turn.worker = self._ready(turn.worker, pool)
 
         with contextlib.ExitStack() as held, ThreadPoolExecutor(self.workers) as threads:
-            turns = [held.enter_context(self._pictures.turn()) for _ in range(self.workers)]
+            places = [pool for pool in pools for _ in range(self.workers)]
+            turns = [(held.enter_context(pool.turn()), pool) for pool in places]
             list(threads.map(start, turns))
 
     def close(self) -> None:

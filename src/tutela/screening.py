@@ -208,9 +208,12 @@ class Screener:
         by_part = {view.part: view for view in examination.views}
         return outline.draw(by_part[finding.part], finding)
 
-    def warm(self) -> None:
-        """Start every worker, load every kernel and model now, so that no upload waits for it."""
-        self.sandbox.warm()
+    def warm(self, *, films: bool = False) -> None:
+        """Start every worker, load every kernel and model now, so that no upload waits for it.
+
+        The workers for films too with `films`; else they start with the first one.
+        """
+        self.sandbox.warm(films=films)
         self.panel.prepare()
         content = Content(data=trigger.picture())
         examination = self.examine(content)

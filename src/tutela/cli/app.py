@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from tutela.cli import banks, keys, maintenance, models, policies, protection, screening
+from tutela.cli import banks, keys, maintenance, models, policies, protection, screening, watch
 from tutela.cli.output import Options
 
 app = typer.Typer(
     name="tutela",
-    help="Screen pictures before they are published: allow, hold or block, with reasons.",
+    help="Screen uploads before they are published: allow, hold or block, with reasons.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     epilog="Exit codes: 0 done and all allowed, 1 failed, 2 usage, 3 held, 4 blocked.",
@@ -53,6 +53,7 @@ def common(
 
 
 screening.add_to(app)
+watch.add_to(app)
 protection.add_to(app, banks.app)
 app.add_typer(banks.app, name="bank")
 app.add_typer(policies.app, name="policy")
