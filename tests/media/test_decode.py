@@ -392,7 +392,7 @@ def test_a_file_that_ends_early_is_rejected(name: str) -> None:
         (b"%PDF-1.7", Reason.UNSUPPORTED),
         (b"%!PS-Adobe-3.0 EPSF-3.0", Reason.UNSUPPORTED),
         (b"8BPS\0\1", Reason.UNSUPPORTED),
-        (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", Reason.UNSUPPORTED),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", Reason.CORRUPT),
         (b"\xff\xd8\xff", Reason.TRUNCATED),
         (b"\x89PNG\r\n\x1a\n", Reason.CORRUPT),
         (b"GIF89a", Reason.TRUNCATED),

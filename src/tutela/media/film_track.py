@@ -17,9 +17,9 @@ from tutela.media.types import Moment
 from tutela.signals import pdq_kernels
 from tutela.signals.pdq import axes
 
-FAR = 14
-"""Bits from the last instant at which a frame joins the track at once: half of PDQ's radius, which
-leaves the other half to what copying does."""
+FAR = 20
+"""Bits from the last instant at which a frame joins the track at once. A frame of a copy is nearer
+than that to one of the track, and the rest of PDQ's radius is left to what copying does."""
 NEAR = 6
 """Bits from which on it joins after a second."""
 SECOND = 1.0

@@ -245,7 +245,9 @@ def pack(track: Sequence[Moment], *, mirrored: bool = False) -> bytes:
     """The value of a track, in order of time."""
     made = np.empty(len(track), _PACKED)
     for place, moment in enumerate(track):
-        value = moment.mirrored if mirrored else moment.pdq
+        value = moment.pdq
+        if mirrored:
+            value = moment.mirrored or turned(moment.pdq)["mirrored"]
         milliseconds = min(math.floor(1000 * moment.at), 0xFFFFFFFF)
         made[place] = (milliseconds, np.frombuffer(value, np.uint8), moment.quality)
     return made.tobytes()
