@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
+from dataclasses import fields
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +16,9 @@ from hypothesis import strategies as st
 
 from tutela import models
 from tutela.errors import ConfigurationError, ModelMissing
-from tutela.models import registry
+from tutela.models import Card, Measured, registry
 
+DOCS = Path(__file__).parents[2] / "docs" / "models.md"
 TEXT = files("tutela.models").joinpath("data/models.toml").read_text("utf-8")
 GOOD: dict[str, Any] = tomllib.loads(TEXT)["model"][0]
 
@@ -41,6 +45,25 @@ def test_every_shipped_model_has_a_card() -> None:
         assert models.find(name) is card
         assert card.kind == ("bundled" if card.distribution else "pulled")
         assert card.document()["sha256"] == card.sha256
+
+
+def size(card: Card) -> str:
+    return f"{card.bytes / 1e6:.1f} MB"
+
+
+def test_the_documentation_lists_them_and_their_fields() -> None:
+    text = DOCS.read_text("utf-8")
+    assert (
+        "\n".join(
+            f"| `{card.name}` | {card.task} | {card.kind} | {size(card)} | {card.licence} |"
+            for card in models.cards().values()
+        )
+        in text
+    )
+    rows = re.findall(r"^\| (`.*?`) \|", text, re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert {field.name for field in fields(Card)} <= named
+    assert all(f"`{field.name}`" in text for field in fields(Measured))
 
 
 def test_a_name_that_is_not_known() -> None:

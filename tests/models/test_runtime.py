@@ -353,7 +353,7 @@ import threading, time
 import numpy as np
 from tutela import models
 model = models.load("open_nsfw")
-rows = np.zeros((16, 224, 224, 3), np.float32)
+rows = np.zeros((4, 224, 224, 3), np.float32)
 running = threading.Thread(target=model.run, args=(rows,), daemon=True)
 running.start()
 while not model.batches:

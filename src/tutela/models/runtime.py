@@ -45,7 +45,7 @@ Of what it raises only the type is kept, since the message may quote content; bu
 keeps its message.
 """
 
-MAX_BATCH: Final = 16
+MAX_BATCH: Final = 8
 MAX_WAITING: Final = 256
 """Rows that may wait for a model."""
 TIMEOUT: Final = 10.0
