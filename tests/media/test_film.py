@@ -19,7 +19,7 @@ from support import photo
 from tutela.errors import Reason, Rejected
 from tutela.media import film, film_kernels, sniff
 from tutela.media.film_track import distance
-from tutela.media.types import RATE, Limits, Media
+from tutela.media.types import FILMS, RATE, Limits, Media
 from tutela.signals.pdq import PDQ
 
 pytest.importorskip("av")
@@ -52,7 +52,7 @@ def tone(seconds: float, hertz: float = 440.0) -> np.ndarray:
 
 def decoded(data: bytes, limits: Limits | None = None, **options: object) -> Media:
     chosen = {"detail": 64, "colour": False, "sound": False} | options
-    return film.decode(data, limits or Limits(), **chosen)
+    return film.decode(data, limits or FILMS, **chosen)
 
 
 def rejected(data: bytes, limits: Limits | None = None, **options: object) -> Reason:
@@ -212,7 +212,7 @@ def test_a_still_film_is_one_instant_and_its_end() -> None:
 
 
 def test_frames_are_at_most_those_asked_for() -> None:
-    media = decoded(films.encode(made(4, 6.0), fps=10), replace(Limits(), max_frames=5))
+    media = decoded(films.encode(made(4, 6.0), fps=10), replace(FILMS, max_frames=5))
     assert len(media.frames) == 5
     assert len(media.track) > 5
 
@@ -238,13 +238,13 @@ def test_what_is_inside_borders_and_still_surrounds_is_hashed() -> None:
 
 def test_bounds() -> None:
     data = films.encode(made(7, 2.0), fps=10, sound=tone(2.0))
-    limits = Limits()
-    assert rejected(data, replace(limits, max_film_bytes=len(data) - 1)) is Reason.TOO_MANY_BYTES
-    pixels = replace(limits, max_film_pixels=WIDTH * HEIGHT - 1)
+    limits = FILMS
+    assert rejected(data, replace(limits, max_bytes=len(data) - 1)) is Reason.TOO_MANY_BYTES
+    pixels = replace(limits, max_pixels=WIDTH * HEIGHT - 1)
     assert rejected(data, pixels) in (Reason.TOO_MANY_PIXELS, Reason.CORRUPT)
     assert rejected(data, replace(limits, max_film_frames=19)) is Reason.TOO_MANY_FRAMES
     assert rejected(data, replace(limits, max_duration=1.0)) is Reason.TOO_LONG
-    assert rejected(data, replace(limits, max_film_seconds=0.0)) is Reason.TOO_SLOW
+    assert rejected(data, replace(limits, max_seconds=0.0)) is Reason.TOO_SLOW
     sound = films.encode_sound(tone(2.0))
     assert rejected(sound, replace(limits, max_duration=1.0), sound=True) is Reason.TOO_LONG
 
@@ -317,7 +317,7 @@ def test_damaged_files_give_rejections_alone() -> None:
         for _ in range(rng.randrange(1, 4)):
             data = fuzz.bytewise(data, rng, other)
         try:
-            decoded(data, replace(Limits(), max_film_seconds=2.0), sound=True)
+            decoded(data, replace(FILMS, max_seconds=2.0), sound=True)
             outcome = "decoded"
         except Rejected as error:
             outcome = error.reason

@@ -52,10 +52,10 @@ def decode(data: bytes, limits: Limits, *, detail: int, colour: bool, sound: boo
     kind = container(data)
     if kind is None:
         raise Rejected(Reason.UNKNOWN_TYPE, "The content is of no film or sound format known.")
-    if len(data) > limits.max_film_bytes:
+    if len(data) > limits.max_bytes:
         raise Rejected(
             Reason.TOO_MANY_BYTES,
-            f"{len(data)} bytes are above the {limits.max_film_bytes} allowed.",
+            f"{len(data)} bytes are above the {limits.max_bytes} allowed.",
         )
     try:
         import av
@@ -64,7 +64,7 @@ def decode(data: bytes, limits: Limits, *, detail: int, colour: bool, sound: boo
             Reason.UNSUPPORTED, "Films and sounds are decoded with the extra tutela[video]."
         ) from error
     av.logging.set_level(None)
-    deadline = time.monotonic() + limits.max_film_seconds
+    deadline = time.monotonic() + limits.max_seconds
     try:
         with _open(kind, data, limits) as file:
             return _Reading(kind, limits, deadline, detail, colour, sound).read(file)
@@ -87,14 +87,14 @@ def _open(kind: str, data: bytes, limits: Limits) -> InputContainer:
         "protocol_whitelist": "",
         "codec_whitelist": ",".join(sorted(PICTURES | SOUNDS)),
         "max_streams": str(_MAX_STREAMS),
-        "max_pixels": str(limits.max_film_pixels),
+        "max_pixels": str(limits.max_pixels),
         "probesize": str(5 << 20),
         "threads": "1",
     }
     if kind == "mp4":
         # An edit list leaves out parts, or repeats them without end: look at each once.
         options["ignore_editlist"] = "1"
-    seconds = limits.max_film_seconds
+    seconds = limits.max_seconds
     return av.open(
         io.BytesIO(data),
         "r",
@@ -242,11 +242,11 @@ class _Reading:
 
     def _see(self, frame: VideoFrame, index: int, at: float | None) -> None:
         pixels = frame.width * frame.height
-        if pixels > self.limits.max_film_pixels:
+        if pixels > self.limits.max_pixels:
             raise Rejected(
                 Reason.TOO_MANY_PIXELS,
                 f"{frame.width}×{frame.height} pixels of a film are more than the "
-                f"{self.limits.max_film_pixels} allowed.",
+                f"{self.limits.max_pixels} allowed.",
             )
         if at is not None and at > self.limits.max_duration:
             raise _long(self.limits)

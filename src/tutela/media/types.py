@@ -25,20 +25,19 @@ class Limits:
     """Wall-clock time for one piece of content, seconds."""
     max_memory: int = 256 * MiB
     """Memory that decoding may take beyond the idle worker, bytes."""
-    max_film_bytes: int = 512 * MiB
-    """Size of an encoded film or sound, bytes."""
-    max_film_pixels: int = 4096 * 2304
-    """Pixels of one frame of a film: decoders hold up to twenty of them."""
     max_film_frames: int = 400_000
     """Frames of a film. Every one is decoded and looked at."""
     max_duration: float = 3600.0
     """Seconds of a film, an animation or a sound."""
-    max_film_seconds: float = 300.0
-    """Wall-clock time for one film or sound, seconds."""
 
 
 FILMS = Limits(
-    max_bytes=512 * MiB, max_frames=32, max_seconds=300.0, max_memory=1024 * MiB
+    max_bytes=512 * MiB,
+    # A decoder holds up to twenty frames.
+    max_pixels=4096 * 2304,
+    max_frames=32,
+    max_seconds=300.0,
+    max_memory=1024 * MiB,
 )
 """Bounds of the processes that decode films and sounds alone."""
 
