@@ -340,12 +340,12 @@ def _written(card: Card, data: bytes, folder: Path) -> Card:
     return card
 
 
-def test_the_bundled_model_runs() -> None:
+def test_the_bundled_model_runs(folder: Path) -> None:
+    assert models.load("open_nsfw") is models.load("open_nsfw", folder)
     found = models.load("open_nsfw").run(np.zeros((2, 224, 224, 3), np.float32))
     assert found.shape == (2, 2)
     assert np.allclose(found.sum(axis=1), 1, atol=1e-5)
     assert found[0, 1] < 0.5
-    models.close()
 
 
 ENDS = """

@@ -43,7 +43,7 @@ Make = Callable[[bytes], Backend]
 """Makes a backend of a model's file."""
 
 _lock = threading.Lock()
-_loaded: dict[tuple[str, str, Path | None, Make | None], Model] = {}
+_loaded: dict[tuple[Path, str, Make | None], Model] = {}
 
 
 def load(
@@ -60,7 +60,7 @@ def load(
     `ModelMissing`, `ModelDamaged` or another `ConfigurationError`.
     """
     card = find(model) if isinstance(model, str) else model
-    key = (card.name, card.sha256, folder, make)
+    key = (place(card, folder), card.sha256, make)
     with _lock:
         if key not in _loaded:
             if make is None and card.form != "onnx":

@@ -261,7 +261,7 @@ def onnx(data: bytes, *, threads: int | None = None) -> tuple[Backend, int]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or cores()
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what fails is raised, and need not be printed too
     # Threads that spin while they wait would make an idle server busy.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
