@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from tutela.detectors import Options, Sight, Subject
-from tutela.detectors.provenance import generators, metadata
+from tutela.detectors.provenance import generators, metadata, watermarks
 from tutela.detectors.provenance.evidence import INVALID, MAX_DETAIL, Evidence
 from tutela.detectors.provenance.manifests import Manifests
 from tutela.errors import ConfigurationError
@@ -61,7 +61,14 @@ class Provenance:
             signed = self._manifests.read(data)
             # There is a mark of a manifest, but none where a reader looks for it.
             found.append(signed or Evidence("C2PA: remains of a manifest", state=INVALID))
-        return found + generators.read(gathered)
+        found += generators.read(gathered)
+        if any(evidence.weight for evidence in found):
+            # What is hidden in the pixels would say no more.
+            return found
+        hidden, text = watermarks.look(data)
+        if text:
+            found += generators.read(generators.unpack(text))
+        return found + hidden
 
     def _finding(self, evidence: Evidence) -> Finding:
         detail = evidence.detail if evidence.detail.isprintable() else ""

@@ -18,9 +18,9 @@ from tutela.detectors.provenance.evidence import (
     Evidence,
     source_type,
 )
-from tutela.detectors.provenance.metadata import Metadata, Note
+from tutela.detectors.provenance.metadata import MAX_NOTES, Metadata, Note
 
-_VERSION = re.compile(r"\b[vf]?\d[\w.+-]{0,30}")
+_VERSION = re.compile(r"\b[vVf]?\d[\w.+-]{0,30}")
 
 # Programs by the name they give in a field for names. Whole words; names that other programs or
 # cameras bear too ("Imagen", "Aurora", "Flux" alone) are left out.
@@ -100,6 +100,18 @@ _LABEL = re.compile(r'"Label"\s*:\s*"?([123])"?')
 
 _SURENESS = {"1": None, "2": 0.6, "3": 0.6}
 """TC260: the content is (1), may be (2) or is suspected to be (3) generated."""
+
+
+def unpack(text: str) -> Metadata:
+    """The notes of a text that was hidden in the pixels: settings, or a JSON object of texts."""
+    found = Metadata()
+    data = graphs.parse(text)
+    if isinstance(data, dict):
+        for name, value in list(data.items())[:MAX_NOTES]:
+            if isinstance(value, str):
+                found.add("pixels", str(name).lower(), value)
+    found.add("pixels", "parameters", text)
+    return found
 
 
 def read(metadata: Metadata) -> list[Evidence]:

@@ -32,21 +32,6 @@ MAX_DEPTH: Final = 16
 MAX_MANIFESTS: Final = 256
 
 _STATES: Final = {"Trusted": TRUSTED, "Valid": VALID}
-_FORMATS: Final = {
-    "jpeg": "image/jpeg",
-    "png": "image/png",
-    "gif": "image/gif",
-    "webp": "image/webp",
-    "avif": "image/avif",
-    "heif": "image/heif",
-    "tiff": "image/tiff",
-    "mp4": "video/mp4",
-    "mov": "video/quicktime",
-    "mp3": "audio/mpeg",
-    "wav": "audio/wav",
-    "flac": "audio/flac",
-    "avi": "video/avi",
-}
 _NO_TRUST = "signingCredential.untrusted"
 
 
@@ -83,16 +68,15 @@ class Manifests:
                 "The C2PA trust list can't be used; it must hold certificates in PEM form"
             ) from error
 
-    def read(self, data: bytes, kind: str = "") -> Evidence | None:
+    def read(self, data: bytes) -> Evidence | None:
         """What the manifest of a file says; None where there is none.
 
         A manifest that can't be read is evidence too, of the state `invalid`.
         """
         library = self._library
         try:
-            with library.Reader(
-                _FORMATS.get(kind) or None, io.BytesIO(data), context=self._context
-            ) as reader:
+            # The format is told by the bytes.
+            with library.Reader(io.BytesIO(data), context=self._context) as reader:
                 store = json.loads(reader.json())
         except library.C2paError.ManifestNotFound:
             return None

@@ -46,7 +46,7 @@ def properties(packet: bytes) -> Iterator[tuple[str, str]]:
     opened = ("", "", 0)
     for tag in _TAG.finditer(text):
         closing, name, attributes, empty = tag.groups()
-        local = name.rsplit(":", 1)[-1].lower()
+        local = _local(name)
         if closing:
             if name == opened[0]:
                 inner = text[opened[2] : tag.start()]
@@ -58,19 +58,22 @@ def properties(packet: bytes) -> Iterator[tuple[str, str]]:
         if attributes:
             for attribute in _ATTRIBUTE.finditer(attributes):
                 key, value = attribute.groups()
-                key = key.rsplit(":", 1)[-1].lower()
+                key = _local(key)
                 if key in WANTED:
                     yield key, _unescape(value[1:-1]).strip()
                     found += 1
-                elif key == "resource" and opened[0] == name:
+                elif key == "resource" and local in WANTED:
                     # <x:DigitalSourceType rdf:resource="…"/> says it in an attribute of its own.
-                    yield local, _unescape(value[1:-1]).strip()
-                    found += 1
-                elif key == "resource" and empty and local in WANTED:
                     yield local, _unescape(value[1:-1]).strip()
                     found += 1
         if found >= MAX_PROPERTIES:
             return
+
+
+def _local(name: str) -> str:
+    """A name without its prefix, in lower case; `""` for `rdf:Description`, which is no text."""
+    local = name.rsplit(":", 1)[-1]
+    return "" if local == "Description" else local.lower()
 
 
 def _decode(packet: bytes) -> str:
