@@ -61,7 +61,7 @@ def rejected(data: bytes, limits: Limits | None = None, **options: object) -> Re
     return caught.value.reason
 
 
-FILMS = {
+MADE = {
     "mp4 h264": ("mp4", {"codec": "libx264", "container": "mp4"}),
     "mov mjpeg": ("mp4", {"codec": "mjpeg", "container": "mov", "form": "yuvj420p"}),
     "mkv ffv1": ("matroska", {"codec": "ffv1", "container": "matroska"}),
@@ -79,9 +79,9 @@ FILMS = {
 }
 
 
-@pytest.mark.parametrize("name", FILMS)
+@pytest.mark.parametrize("name", MADE)
 def test_films(name: str) -> None:
-    kind, options = FILMS[name]
+    kind, options = MADE[name]
     pictures = made(1, 2.0)
     fps = options.setdefault("fps", 10)
     data = films.encode(pictures, **options)
@@ -305,7 +305,7 @@ def test_a_film_that_ends_early() -> None:
 
 
 def test_damaged_files_give_rejections_alone() -> None:
-    files = [films.encode(made(9, 0.5), **options) for _, options in FILMS.values()]
+    files = [films.encode(made(9, 0.5), **options) for _, options in MADE.values()]
     files += [
         films.encode_sound(tone(0.3), codec=codec, container=container, bits=48_000)
         for _, codec, container in SOUNDS.values()

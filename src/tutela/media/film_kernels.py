@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -42,11 +44,12 @@ def differ(
     before: NDArray[np.uint8], now: NDArray[np.uint8], least: int, moves: NDArray[np.uint16]
 ) -> int:
     """Add one to `moves` where a pixel differs by more than `least`; gives how many did."""
-    count = 0
+    count: Any = 0
     for row in range(now.shape[0]):
         old, new, tally = before[row], now[row], moves[row]
         for column in range(now.shape[1]):
             apart = abs(np.int32(new[column]) - np.int32(old[column])) > least
             tally[column] += np.uint16(apart)
             count += apart
-    return count
+    found: int = count
+    return found

@@ -211,7 +211,7 @@ class Track:
     def _inset(self, luma: NDArray[np.uint8], at: float) -> None:
         for name, (top, bottom, left, right) in self._boxes.items():
             inner = np.ascontiguousarray(luma[top:bottom, left:right])
-            self._insets.setdefault(name, Line()).see(inner, *inner.shape, at)
+            self._insets.setdefault(name, Line()).see(inner, bottom - top, right - left, at)
 
     def whole(self) -> tuple[Moment, ...]:
         return self._whole.track() if self._whole.moments else ()
