@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from alterations import Picture, Rng, jpeg, read, reduced, seeded
+from alterations import Picture, Rng, captioned, filtered, jpeg, read, reduced, seeded, stickers
 
 SIDES = (800, 1200, 1600)
 SHARES = (0.04, 0.3)
@@ -93,10 +93,16 @@ WAYS: dict[str, Callable[[Picture, int, Rng], tuple[str, bytes]]] = {
 }
 ONCE = "saved once"
 """No first save: what is exchanged shares the past of the rest, which is none."""
+HARMLESS = {
+    "text": (captioned, 0.12),
+    "stickers": (stickers, 0.22),
+    "filtered": (filtered, 1.0),
+}
+"""What people do to photographs between two saves that deceives nobody."""
 
 
 def files(path: Path, others: Sequence[Path]) -> Iterator[Made]:
-    """Of one photograph: each way, without and with a region exchanged."""
+    """Of one photograph: each way, without and with a region exchanged; then what is harmless."""
     rng = seeded(path.name, "spliced")
     picture = read(path, int(rng.choice(SIDES)))
     other = read(others[int(rng.integers(len(others)))], 1400)
@@ -107,6 +113,9 @@ def files(path: Path, others: Sequence[Path]) -> Iterator[Made]:
     for way, save in WAYS.items():
         for edit, shown in (("", saved), (name, edited)):
             yield Made(way, edit, *save(shown, first, seeded(path.name, way)))
+    for kind, (make, strength) in HARMLESS.items():
+        touched = make(saved, seeded(path.name, kind), strength, ())
+        yield Made(kind, "", *finer(touched, first, seeded(path.name, kind, "save")))
     for edit, shown in (("", picture), (name, exchanged(picture, other, name, rng))):
         yield Made(ONCE, edit, *coarser(shown, 96, seeded(path.name, ONCE)))
 

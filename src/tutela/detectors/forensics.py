@@ -2,9 +2,10 @@
 
 A JPEG rounds its frequencies to multiples of a step. Saved again with finer steps, or as a PNG, the
 picture still bears the first: sizes that were multiples of it are common, others rare. What was put
-in between does not ("Detection of double-quantized regions", Lin et al. 2009; Bianchi and Piva
-2012). Whoever only reduces a photo, or saves it coarser than before, wipes this out: then nothing is
-said. That nothing is found never speaks for a picture.
+in between does not (Lin et al., "Fast, automatic and fine-grained tampered JPEG image detection
+via DCT coefficient analysis", 2009; Bianchi and Piva, "Image forgery localization via block-grained
+analysis of JPEG artifacts", 2012). Reducing a photo or saving it coarser wipes this out: then
+nothing is said. That nothing is found never speaks for a picture.
 """
 
 from __future__ import annotations
@@ -142,7 +143,7 @@ def _saved(
         seen = seen[:-1]
         if seen[1:].sum() < COUNT:
             continue
-        earlier = EARLIER[EARLIER != step]
+        earlier = EARLIER[step != EARLIER]
         gains, odds = np.empty(len(earlier)), np.empty(len(seen))
         best = kernels.explain(seen, _shares(free[plane]), FINE, step, noise, earlier, gains, odds)
         if gains[best] >= GAIN:
@@ -159,10 +160,9 @@ def _traces(
     stride: int,
 ) -> Traces:
     rows, columns = _grid(*size)
-    cell = _cell(*size)
     bands, blocks = told.shape
-    row = np.minimum((np.arange(bands) * stride * 8 + offset[0] + 4) // cell, rows - 1)
-    column = np.minimum((np.arange(blocks) * 8 + offset[1] + 4) // cell, columns - 1)
+    row = (np.arange(bands) * stride * 8 + offset[0] + 4) * rows // size[0]
+    column = (np.arange(blocks) * 8 + offset[1] + 4) * columns // size[1]
     where = (row[:, None] * columns + column[None]).ravel()
     total = np.bincount(where, told.ravel(), rows * columns)
     number = np.bincount(where, informative.ravel() > 0, rows * columns)
@@ -191,8 +191,9 @@ def _shares(sizes: NDArray[np.float32]) -> NDArray[np.float64]:
     padded = np.concatenate([[0.0], counts[reach:0:-1], counts, np.zeros(reach)]).cumsum()
     wide = 2 * reach + 1
     smooth = (padded[wide:] - padded[:-wide]) / wide + 1e-3
-    shares = np.concatenate([[0.0], smooth.cumsum()])
-    return shares / shares[-1]
+    shares: NDArray[np.float64] = np.concatenate([[0.0], smooth.cumsum()])
+    shares /= smooth.sum()
+    return shares
 
 
 def _offset(luma: NDArray[np.uint8], stride: int, *, own_grid: bool) -> tuple[int, int] | None:
@@ -204,11 +205,9 @@ def _offset(luma: NDArray[np.uint8], stride: int, *, own_grid: bool) -> tuple[in
     offset = []
     for axis in (1, 0):
         line = sums.sum(axis) / sums.sum() * 8
-        if own_grid:
-            # What a file's own grid does is the same from either side of a block.
-            line = np.append(line[:7] - line[6::-1], 0.0)
-        else:
-            line = line - np.median(line)
+        # What a file's own grid does is the same from either side of a block.
+        usual = np.append(line[6::-1], line[7]) if own_grid else np.median(line)
+        line = line - usual
         strongest = int(line.argmax())
         if line[strongest] < OTHER_GRID:
             return None
@@ -216,13 +215,10 @@ def _offset(luma: NDArray[np.uint8], stride: int, *, own_grid: bool) -> tuple[in
     return offset[0], offset[1]
 
 
-def _cell(height: int, width: int) -> int:
-    return max(CELL, -(-max(height, width) // (8 * GRID)) * 8)
-
-
 def _grid(height: int, width: int) -> tuple[int, int]:
-    cell = _cell(height, width)
-    return max(1, height // cell), max(1, width // cell)
+    """Rows and columns of the map: cells as square as may be, that divide the picture evenly."""
+    cell = max(CELL, max(height, width) / GRID)
+    return max(1, int(height / cell)), max(1, int(width / cell))
 
 
 def _turned(grid: NDArray[np.float64], orientation: int) -> NDArray[np.float64]:
