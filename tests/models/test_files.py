@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -214,6 +215,21 @@ def test_the_disk_is_full(
         models.pull(make_card(DATA), folder, accept_licence="MIT", source=good)
     assert fired
     assert not list(folder.iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a name in use can't be taken there")
+def test_several_pull_at_once(folder: Path, tmp_path: Path, make_card: MakeCard) -> None:
+    card = make_card(DATA)
+    good = tmp_path / "good"
+    good.write_bytes(DATA)
+
+    def pull(_: int) -> Path:
+        return models.pull(card, folder, accept_licence="MIT", source=good)
+
+    with ThreadPoolExecutor(8) as pool:
+        (path,) = set(pool.map(pull, range(16)))
+    assert list(folder.iterdir()) == [path]
+    assert models.read(card, folder) == DATA
 
 
 def test_an_interrupted_pull_leaves_nothing(
