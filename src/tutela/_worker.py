@@ -110,12 +110,14 @@ def _send(
 
 def _warm(chosen: Sequence[SignalType], looking: Sequence[Detector]) -> None:
     """Run every signal and detector on what decoders give: no input pays for compiling."""
+    turning = [Image.linear_gradient("L").resize((400, 400)).rotate(45 * n) for n in range(8)]
     for side, kind, mode, options in (
         (96, "JPEG", "RGB", {}),
         (96, "JPEG", "L", {}),
         (96, "JPEG", "RGB", {"progressive": True}),
         (96, "PNG", "RGB", {}),
         (1200, "JPEG", "RGB", {}),
+        (400, "GIF", "L", {"save_all": True, "append_images": turning, "duration": 300}),
     ):
         buffer = io.BytesIO()
         picture = Image.linear_gradient("L").resize((side, side)).convert(mode)
@@ -129,6 +131,8 @@ def _warm(chosen: Sequence[SignalType], looking: Sequence[Detector]) -> None:
         )
         if done.rejected:
             raise done.rejected
+        if kind != "JPEG":
+            continue
         # Else only a large picture would get there.
         jpeg_scan.means(buffer.getvalue())
 

@@ -15,9 +15,9 @@ from PIL import Image
 import films
 import fuzz
 from films import Picture
-from support import photo
+from support import encoded, photo
 from tutela.errors import Reason, Rejected
-from tutela.media import film, film_kernels, sniff
+from tutela.media import decode, film, film_kernels, sniff
 from tutela.media.film_track import distance
 from tutela.media.types import FILMS, RATE, Limits, Media
 from tutela.signals.pdq import PDQ
@@ -346,3 +346,24 @@ def test_differ_counts_what_moved() -> None:
     wanted = np.abs(one.astype(int) - other) > 10
     assert count == wanted.sum()
     assert (moves == wanted).all()
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "AVIF"])
+def test_animations_have_a_track(kind: str) -> None:
+    pictures = [Image.fromarray(picture) for picture in made(10, 1.2)]
+    data = encoded(pictures[0], kind, save_all=True, append_images=pictures[1:], duration=200)
+    media = decode(data, detail=100)
+    assert media.duration == pytest.approx(0.2 * len(pictures))
+    assert [frame.at for frame in media.frames] == [
+        pytest.approx(0.2 * frame.index) for frame in media.frames
+    ]
+    plain = decoded(films.encode([np.asarray(picture) for picture in pictures], fps=5))
+    near = [min(distance(a.pdq, b.pdq) for b in plain.track) for a in media.track]
+    assert len(near) > 2
+    assert np.median(near) <= 20
+
+
+def test_pages_are_no_instants() -> None:
+    pages = [Image.fromarray(picture) for picture in still(3)]
+    media = decode(encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:]))
+    assert (media.frame_count, media.track, media.duration) == (3, (), 0)

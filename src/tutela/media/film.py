@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tutela.errors import Reason, Rejected
 from tutela.media import film_kernels
 from tutela.media.film_codecs import DEMUXERS, PICTURES, PLANAR, SOUNDS
-from tutela.media.film_track import Track
+from tutela.media.film_track import CELLS, Track
 from tutela.media.frames import Sampler
 from tutela.media.sniff import container
 from tutela.media.types import RATE, Frame, Limits, Media, Sound
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 _MAX_STREAMS = 32
 _DAMAGED = 0.05
 """Share of packets that may be damaged: players skip those, and so would hide what is there."""
-_CELLS = 192
-"""Cells along the shorter side of what instants are hashed from, at least (`Pdq.detail`)."""
 
 
 def decode(data: bytes, limits: Limits, *, detail: int, colour: bool, sound: bool) -> Media:
@@ -254,11 +252,12 @@ class _Reading:
         turn = round(frame.rotation / 90) % 4
         luma, factor = self._luma(frame)
         luma = _turned(luma, turn)
+        rows, columns = luma.shape[0] * factor, luma.shape[1] * factor
         if turn % 2:
             width, height = height, width
         if width * height > self.width * self.height:
             self.width, self.height = width, height
-        if at is None or self.track.see(luma, factor, at):
+        if at is None or self.track.see(luma, rows, columns, at):
             self.sampler.offer(index, luma, self._maker(frame, index, at, turn))
 
     def _maker(
@@ -297,7 +296,7 @@ class _Reading:
 
     def _luma(self, frame: VideoFrame) -> tuple[NDArray[np.uint8], int]:
         """The frame in grey, reduced by a whole factor, as it is stored."""
-        factor = max(1, min(frame.width, frame.height) // _CELLS)
+        factor = max(1, min(frame.width, frame.height) // CELLS)
         rows, columns = frame.height // factor, frame.width // factor
         form = frame.format.name
         if form not in PLANAR:

@@ -25,11 +25,16 @@ NEAR = 6
 SECOND = 1.0
 FLAT = 50
 """PDQ's least quality: below it a hash is mostly noise, and frames join once a second."""
+CELLS = 192
+"""Cells along the shorter side of what is hashed, at least, and less than twice that: as many as
+`Pdq.detail` asks for."""
 MOST = 4096
 """Instants of a track. Beyond, the distance at which frames join grows."""
 
 _SAMPLES = 64
-"""Frames looked at for a surround before what is inside is hashed."""
+"""Frames looked at for a surround before what is inside is hashed …"""
+_WAITING = 16 << 20
+"""… unless they take so many bytes."""
 _APART = 0.25
 """Seconds between them."""
 _UNIFORM = 28
@@ -174,25 +179,37 @@ class Track:
         self._shape = (0, 0)
         self._waiting: list[tuple[float, NDArray[np.uint8]]] = []
         self._seen = 0
+        self._settled = False
         self._next = 0.0
 
-    def see(self, luma: NDArray[np.uint8], factor: int, at: float) -> bool:
-        """Take in a frame reduced by `factor`; True if it is a new instant."""
-        joined = self._whole.see(luma, luma.shape[0] * factor, luma.shape[1] * factor, at)
+    def see(self, luma: NDArray[np.uint8], height: int, width: int, at: float) -> bool:
+        """Take in a picture of `height` × `width` pixels, of which `luma` may be a reduced copy.
+
+        True if it is a new instant.
+        """
+        factor = min(luma.shape) // CELLS
+        if factor > 1:
+            whole, luma = luma, np.empty((luma.shape[0] // factor, luma.shape[1] // factor), "u1")
+            height = height * luma.shape[0] * factor // whole.shape[0]
+            width = width * luma.shape[1] * factor // whole.shape[1]
+            film_kernels.shrink(whole, factor, 0.0, 1.0, luma)
+        joined = self._whole.see(luma, height, width, at)
         if self._surround is None or luma.shape != self._shape:
             # A film may change its size; what was found of its surround then holds no more.
             self._settle()
             self._surround, self._shape = Surround(luma.shape), luma.shape
-            self._boxes, self._seen, self._next = {}, 0, at
+            self._boxes, self._seen, self._next, self._settled = {}, 0, at, False
         if at >= self._next:
             self._next = at + _APART
             self._surround.see(luma)
             self._seen += 1
-            if self._seen <= _SAMPLES:
+            if not self._settled:
                 self._waiting.append((at, luma))
-            if self._seen % _SAMPLES == 0:
+            if self._seen % _SAMPLES == 0 or len(self._waiting) * luma.nbytes > _WAITING:
                 self._settle()
-        if self._seen >= _SAMPLES:
+                self._settled = True
+                return joined
+        if self._settled:
             self._inset(luma, at)
         return joined
 

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pillow_heif
@@ -27,6 +28,7 @@ from PIL import (
 from tutela.errors import Reason, Rejected
 from tutela.media import colour, jpeg, survey
 from tutela.media.colour import Depth
+from tutela.media.film_track import Track
 from tutela.media.frames import Sampler
 from tutela.media.sniff import sniff
 from tutela.media.survey import Survey
@@ -108,7 +110,9 @@ def _decode(
         if count > survey.MAX_SCAN:
             raise survey.too_many("frames", survey.MAX_SCAN)
         sampler = Sampler(limits.max_frames)
+        track = Track() if kind in _MOVING and count > 1 else None
         width = height = 0
+        at = 0.0
         for index in range(count):
             _check_time(kind, deadline)
             if image.tell() != index:
@@ -133,16 +137,28 @@ def _decode(
                 less = max(1, max(image.size) // side)
                 seen = [_upright(rgb, turn) for rgb in colour.rgb(image, less, depth, names)]
             frames = tuple(
-                Frame(index, _upright(grey, turn), name, rgb=rgb)
+                Frame(index, _upright(grey, turn), name, at if track else None, rgb)
                 for (name, grey), rgb in zip(greys, seen, strict=True)
             )
             sampler.add(frames)
+            if track is not None:
+                track.see(frames[0].luma, *_turned(image.height, image.width, turn), at)
+                at += _shown(image)
             if sampler.nbytes > limits.max_memory // 2:
                 raise Rejected(Reason.TOO_MUCH_MEMORY, f"The frames of the {kind} are too large.")
         _check_time(kind, deadline)
         if kind not in _COUNTED:
             _at_the_end(kind, image, count)
-    return Media(kind, width, height, count, sampler.frames())
+    media = Media(kind, width, height, count, sampler.frames())
+    if track is None:
+        return media
+    return replace(media, track=track.whole(), insets=track.insets(), duration=at)
+
+
+def _shown(image: ImageFile.ImageFile) -> float:
+    """Seconds for which a frame is shown. As in browsers, none is shorter than they can show."""
+    milliseconds = float(image.info.get("duration") or 0)
+    return milliseconds / 1000 if milliseconds > 10 else 0.1
 
 
 def _at_the_end(kind: str, image: ImageFile.ImageFile, count: int) -> None:
@@ -154,6 +170,8 @@ def _at_the_end(kind: str, image: ImageFile.ImageFile, count: int) -> None:
     raise survey.corrupt(f"The {kind} file holds more frames than it declares.")
 
 
+# Formats whose frames are instants; those of the others are pages.
+_MOVING = frozenset({"gif", "png", "webp", "avif"})
 # Formats whose decoder counts the frames when it opens the file.
 _COUNTED = frozenset({"webp", "avif", "heif"})
 

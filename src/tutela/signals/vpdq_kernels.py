@@ -1,5 +1,8 @@
 """The comparison of two films' frame hashes, compiled."""
 
+# Types are numba's to infer.
+# mypy: ignore-errors
+
 from __future__ import annotations
 
 from typing import TypeAlias
