@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from random import Random
 
 from hypothesis import strategies as st
 
-from tutela.findings import CALLER, MATCH, Finding
+from tutela.findings import CALLER, DERIVATIVE, MATCH, UNEXAMINED, Finding
 from tutela.policy import Context, MediaFacts, Policy
 
-KINDS = frozenset({"match", "derivative", "nudity", "minor", "unexamined", "mine"})
+KINDS = frozenset({"match", "derivative", "nudity", "mine", "unexamined"})
 _TIERS = ("confirmed", "reviewed", "reported", "benign")
 _NAMES = st.sampled_from([*sorted(KINDS), "other"])
 
@@ -46,28 +47,36 @@ def _joined(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     )
 
 
-_BODIES = st.recursive(_ABOUT_ONE, _joined, max_leaves=4)
-_PARTS = st.one_of(
-    _BODIES.map("findings.exists(f, {})".format),
-    _BODIES.map("findings.exists(f, {})".format),
-    _BODIES.map("findings.all(f, {})".format),
-    _BODIES.map("findings.exists_one(f, {})".format),
-    _BODIES.map("findings.filter(f, {}).size() > 1".format),
-    _BODIES.map("findings.map(f, {}, f.likelihood).exists(x, x > 0.5)".format),
-    st.sampled_from(
-        [
-            "findings.size() > 2",
-            'findings[0].kind == "nudity"',
-            'context.surface == "feed"',
-            'context.tags["age"] == "new"',
-            "media.width > 99",
-            "640 / media.width > 1",
-            "true",
-            "false",
-        ]
-    ),
+def _parts(bodies: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.one_of(
+        bodies.map("findings.exists(f, {})".format),
+        bodies.map("!findings.exists(f, {})".format),
+        bodies.map("findings.all(f, {})".format),
+        st.one_of(
+            bodies.map("findings.exists_one(f, {})".format),
+            bodies.map("findings.filter(f, {}).size() > 1".format),
+            bodies.map("findings.map(f, {}, f.likelihood).exists(x, x > 0.5)".format),
+            st.sampled_from(
+                [
+                    "findings.size() > 2",
+                    'findings[0].kind == "nudity"',
+                    'context.surface == "feed"',
+                    'context.tags["age"] == "new"',
+                    "media.width > 99",
+                    "640 / media.width > 1",
+                    "true",
+                    "false",
+                ]
+            ),
+        ),
+    )
+
+
+_PLAIN = _parts(_ABOUT_ONE)
+_NESTED = st.recursive(
+    _parts(st.recursive(_ABOUT_ONE, _joined, max_leaves=4)), _joined, max_leaves=4
 )
-CONDITIONS = st.recursive(_PARTS, _joined, max_leaves=4)
+CONDITIONS = st.one_of(_PLAIN, st.tuples(_PLAIN, _PLAIN).map(" && ".join), _NESTED)
 _SETTING_ASIDE = st.sampled_from(
     ["benign.distance <= finding.distance", "4 / benign.distance > 0", "media.width > 99"]
 )
@@ -88,35 +97,30 @@ def policies(draw: st.DrawFn) -> Policy:
     return Policy.parse(text)
 
 
-@st.composite
-def _finding(draw: st.DrawFn, kinds: list[str], callers: bool) -> Finding:
-    kind = draw(st.sampled_from(kinds))
-    ours = kind in {"match", "derivative", "unexamined"}
-    if callers and not ours and draw(st.booleans()):
-        return Finding(kind, CALLER, likelihood=draw(st.sampled_from([0.0, 0.5, 1.0])))
-    return Finding(
-        kind,
-        "made",
-        tier=draw(st.sampled_from(_TIERS)) if kind in {"match", "derivative"} else "",
-        distance=draw(st.sampled_from([0, 2, 30])) if kind == MATCH else None,
-        likelihood=draw(st.sampled_from([None, 0.2, 0.7])),
-        scale=0.5 if kind == "derivative" else None,
-        dx=0.0 if kind == "derivative" else None,
-        dy=0.0 if kind == "derivative" else None,
-        aspect=1.0 if kind == "derivative" else None,
-    )
-
-
 def findings_of(
-    kinds: Iterable[str], most: int, *, callers: bool = True
-) -> st.SearchStrategy[list[Finding]]:
+    chance: Random, kinds: Iterable[str], most: int, *, callers: bool = True
+) -> list[Finding]:
     """Up to `most` findings of these kinds, the caller's among them or not."""
-    return st.lists(_finding(sorted(kinds), callers), max_size=most)
+    several = sorted(kinds)
+    return [
+        _finding(chance, chance.choice(several), callers) for _ in range(chance.randint(0, most))
+    ]
 
 
-def contexts() -> st.SearchStrategy[Context]:
-    return st.sampled_from([Context(), Context(surface="feed", tags={"age": "new"})])
+def _finding(chance: Random, kind: str, callers: bool) -> Finding:
+    likelihood = chance.choice([None, 0.2, 0.7])
+    if kind not in {MATCH, DERIVATIVE}:
+        theirs = callers and kind != UNEXAMINED and chance.random() < 0.4
+        return Finding(kind, CALLER if theirs else "made", likelihood=likelihood)
+    tier = chance.choice(_TIERS)
+    if kind == MATCH:
+        return Finding(kind, "made", tier=tier, distance=chance.choice([0, 2, 30]))
+    return Finding(kind, "made", tier=tier, scale=0.5, dx=0.0, dy=0.0, aspect=1.0)
 
 
-def facts() -> st.SearchStrategy[MediaFacts]:
-    return st.sampled_from([MediaFacts(), MediaFacts("jpeg", 640, 480, 1)])
+def contexts(chance: Random) -> Context:
+    return chance.choice([Context(), Context(surface="feed", tags={"age": "new"})])
+
+
+def facts(chance: Random) -> MediaFacts:
+    return chance.choice([MediaFacts(), MediaFacts("jpeg", 640, 480, 1)])

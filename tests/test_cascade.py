@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -226,14 +227,13 @@ def test_what_to_run_where_content_is_decoded() -> None:
     assert names(holding("synthetic")) == ["provenance", "forensics"]
 
 
-@st.composite
-def _detectors(draw: st.DrawFn) -> list[Made]:
+def made_up(chance: Random) -> list[Made]:
     """Up to five, some of several kinds, some that look at what others found."""
-    made_up = []
-    for n in range(draw(st.integers(0, 5))):
-        kinds = draw(st.frozensets(st.sampled_from(sorted(KINDS)), min_size=1, max_size=2))
-        found = draw(findings_of(kinds, 2, callers=False))
-        late = draw(st.integers(0, 3)) == 0
+    several = []
+    for n in range(chance.randint(0, 5)):
+        kinds = frozenset(chance.sample(sorted(KINDS), chance.choice([1, 1, 2])))
+        found = findings_of(chance, kinds, 2, callers=False)
+        late = chance.random() < 0.25
 
         def finds(
             seen: Sequence[Finding], found: list[Finding] = found, late: bool = late
@@ -242,38 +242,33 @@ def _detectors(draw: st.DrawFn) -> list[Made]:
             return found if not late or len(seen) % 2 else ()
 
         sight = Sight.FINDINGS if late else Sight.VIEWS
-        cost = draw(st.sampled_from([1.0, 5.0, 20.0]))
-        made_up.append(Made(f"d{n}", kinds, cost, frozenset({sight}), finds))
-    return made_up
+        cost = chance.choice([1.0, 5.0, 20.0])
+        several.append(Made(f"d{n}", kinds, cost, frozenset({sight}), finds))
+    return several
 
 
-@settings(max_examples=400, derandomize=True, deadline=None)
-@given(policies(), findings_of(KINDS, 3), contexts(), facts(), _detectors())
-def test_the_action_is_that_of_the_full_evaluation(
-    policy: Policy,
-    findings: list[Finding],
-    context: Context,
-    media: MediaFacts,
-    chosen: list[Made],
-) -> None:
-    cascades = {
-        mode: Cascade(policy, findings, context, media, chosen, mode)
-        for mode in (Mode.NEEDED, Mode.HELD, Mode.FULL)
-    }
-    run(list(cascades.values()), look)
-    # The naive twin: one after the other, in order.
-    late = {one.name for one in chosen if Sight.FINDINGS in one.looks_at}
-    everything = list(findings)
-    for detector in sorted(chosen, key=lambda one: (one.name in late, one.cost, one.name)):
-        everything += detector.examine(Subject(findings=tuple(everything)))
-    assert cascades[Mode.FULL].findings == tuple(everything)
-    action = policy.decide(everything, context, media).action
-    for mode, cascade in cascades.items():
-        assert policy.decide(cascade.findings, context, media).action == action
-        STATISTICS[mode] += len(cascade.left_out)
-        if mode == Mode.FULL or (mode == Mode.HELD and action != "allow"):
-            assert cascade.left_out == ()
-    STATISTICS["all"] += len(chosen)
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(policies(), st.integers(0, 2**32))
+def test_the_action_is_that_of_the_full_evaluation(policy: Policy, seed: int) -> None:
+    chance = Random(seed)
+    for _ in range(8):
+        findings = findings_of(chance, KINDS, 2)
+        context, media, chosen = contexts(chance), facts(chance), made_up(chance)
+        cascades = {mode: Cascade(policy, findings, context, media, chosen, mode) for mode in Mode}
+        run(list(cascades.values()), look)
+        # The naive twin: one after the other, in order.
+        late = {one.name for one in chosen if Sight.FINDINGS in one.looks_at}
+        everything = list(findings)
+        for detector in sorted(chosen, key=lambda one: (one.name in late, one.cost, one.name)):
+            everything += detector.examine(Subject(findings=tuple(everything)))
+        assert cascades[Mode.FULL].findings == tuple(everything)
+        action = policy.decide(everything, context, media).action
+        for mode, cascade in cascades.items():
+            assert policy.decide(cascade.findings, context, media).action == action
+            STATISTICS[mode] += len(cascade.left_out)
+            if mode == Mode.FULL or (mode == Mode.HELD and action != "allow"):
+                assert cascade.left_out == ()
+        STATISTICS["all"] += len(chosen)
 
 
 STATISTICS: dict[str, int] = dict.fromkeys([*Mode, "all"], 0)
@@ -283,5 +278,5 @@ def test_much_was_left_out_above() -> None:
     """The property would hold of a cascade that runs all: this one doesn't."""
     if not STATISTICS["all"]:
         test_the_action_is_that_of_the_full_evaluation()
-    assert STATISTICS[Mode.NEEDED] > STATISTICS[Mode.HELD] > 0.1 * STATISTICS["all"]
-    assert STATISTICS[Mode.NEEDED] > 0.3 * STATISTICS["all"]
+    assert STATISTICS[Mode.NEEDED] > STATISTICS[Mode.HELD] > 0.03 * STATISTICS["all"]
+    assert STATISTICS[Mode.NEEDED] > 0.2 * STATISTICS["all"]

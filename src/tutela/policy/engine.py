@@ -196,18 +196,24 @@ class Policy:
         coming = pending | _SUPPRESSED if unsure else pending
         view = View(seen.rules(live), coming, media is not None)
         sure = View(seen.rules(verified), coming - {DERIVATIVE}, media is not None)
-        givers = [_giver(action, need, view, sure) for action, need in self._deciding]
+        hold = stronger("hold")
+        givers: list[_Giver] = []
         if broken or unsure:
-            hold = stronger("hold")
             givers.append(_Giver(frozenset({hold} if broken else {_NOTHING, hold}), _SUPPRESSED))
-        floor = max((min(giver.gives) for giver in givers), default=_NOTHING)
+        floor = hold if broken else _NOTHING
+        for asked, need in self._deciding:
+            # The strongest come first, and one that fails holds.
+            if floor >= max(stronger(asked), hold):
+                break
+            givers.append(_giver(asked, need, view, sure))
+            floor = max(floor, min(givers[-1].gives))
         strongest = {floor}.union(*(giver.gives for giver in givers))
         strongest = {given for given in strongest if given >= floor}
         unseen = any(finding.kind in NOT_EXAMINED for finding in findings)
 
         def action(given: int) -> int:
             given = stronger(self._default) if given == _NOTHING else given
-            return max(given, stronger("hold")) if unseen else given
+            return max(given, hold) if unseen else given
 
         actions = {action(given) for given in strongest}
         kinds: frozenset[str] = NONE
@@ -219,7 +225,7 @@ class Policy:
             ):
                 kinds |= giver.kinds
         if stronger("allow") in actions and pending & NOT_EXAMINED:
-            actions.add(stronger("hold"))
+            actions.add(hold)
             kinds |= NOT_EXAMINED
         kinds = kinds | shifting if kinds & _SUPPRESSED else kinds
         return frozenset(actions), kinds & pending

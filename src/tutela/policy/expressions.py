@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 from cel_expr_python import cel
@@ -186,7 +187,13 @@ class Input:
         finding_type = messages["Finding"]
         self._findings = [
             finding_type(
-                severity=severity, **{name: _safe(getattr(finding, name)) for name in _OWN}
+                severity=severity,
+                **{
+                    name: _safe(value)
+                    for name, value in zip(_OWN, _own(finding), strict=True)
+                    # Both are what protobuf gives for a field that is not set.
+                    if value is not None and value != ""
+                },
             )
             for finding, severity in zip(findings, severities, strict=True)
         ]
@@ -228,6 +235,7 @@ class Input:
 _RULES = tuple(RULE_VARIABLES.items())
 _SUPPRESS = tuple(SUPPRESS_VARIABLES.items())
 _OWN = tuple(name for name in SCHEMA["Finding"] if name != "severity")
+_own = attrgetter(*_OWN)
 
 
 def _safe(value: Any) -> Any:

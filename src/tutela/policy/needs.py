@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Protocol
 
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message_factory
@@ -31,6 +31,8 @@ Outlook = tuple[int, frozenset[str]]
 """What a condition may come to, and the kinds of findings that could bring about which."""
 
 NONE: frozenset[str] = frozenset()
+_CACHED = 256
+"""Sets of pending kinds that each part remembers."""
 _SETTLED = frozenset({TRUE, FALSE, ERROR})
 _VARIABLES = frozenset(RULE_VARIABLES)
 
@@ -93,6 +95,8 @@ class Need:
         self._condition = condition
         self._root: _Node = _take_apart(condition)
         self._leaves = tuple(self._root.leaves())
+        self._media = any(leaf.reads_media for leaf in self._leaves)
+        self._moving = lru_cache(_CACHED)(self._moved)
         self._parts = frozenset(_canonical(tree) for tree in _conjuncts(condition))
 
     def implies(self, other: Need) -> bool:
@@ -102,10 +106,13 @@ class Need:
 
     def outlook(self, view: View) -> Outlook:
         """What the condition may come to once all that is pending has come."""
-        if all(leaf.settled(view) for leaf in self._leaves):
+        if not self._moving(view.pending) and (view.media_known or not self._media):
             return _now(self._condition, view), NONE
         values, kinds = self._root.outlook(view)
         return values, NONE if values in _SETTLED else kinds
+
+    def _moved(self, pending: frozenset[str]) -> bool:
+        return any(leaf.moving(pending)[0] for leaf in self._leaves)
 
 
 class _Node(Protocol):
@@ -119,37 +126,31 @@ class _Leaf:
     def __init__(self, condition: Condition, tree: Any) -> None:
         self._condition = condition
         self._tree = tree
-        self._reads_media = tree is None or any(name == "media" for name in _names(tree))
         self._quantifier = _quantifier(tree) if tree is not None else None
-        self._moves: dict[str, int] = {}
+        self.reads_media = tree is None or "media" in _names(tree)
+        self.moving = lru_cache(_CACHED)(self._moved)
+        """What findings of these kinds could make of it, and which of the kinds could."""
 
     def leaves(self) -> Iterator[_Leaf]:
         yield self
 
-    def settled(self, view: View) -> bool:
-        if self._reads_media and not view.media_known:
-            return False
-        return not any(self._move(kind) for kind in view.pending)
-
     def outlook(self, view: View) -> Outlook:
-        moves = {kind: move for kind in view.pending if (move := self._move(kind))}
-        if self._reads_media and not view.media_known:
-            return ANY, frozenset(moves)
+        values, kinds = self.moving(view.pending)
+        if self.reads_media and not view.media_known:
+            return ANY, kinds
         now = _now(self._condition, view)
-        if not moves or (self._quantifier is not None and now == self._quantifier.decides):
+        if self._quantifier is not None and now == self._quantifier.decides:
             return now, NONE
+        return now | values, kinds
+
+    def _moved(self, pending: frozenset[str]) -> Outlook:
+        moves = {kind: move for kind in pending if (move := self._move(kind))}
+        values = 0
         for move in moves.values():
-            now |= move
-        return now, frozenset(moves)
+            values |= move
+        return values, frozenset(moves)
 
     def _move(self, kind: str) -> int:
-        """The values that findings of this kind could give it."""
-        known = self._moves.get(kind)
-        if known is None:
-            known = self._moves[kind] = self._moved(kind)
-        return known
-
-    def _moved(self, kind: str) -> int:
         if self._tree is None:
             return ANY
         one = self._quantifier
