@@ -20,10 +20,9 @@ MADE = frozenset(SIGHTS)
 class Panel:
     """Every installed detector. Threads may share it."""
 
-    def __init__(self, sandbox: Sandbox, options: Options) -> None:
+    def __init__(self, options: Options) -> None:
         self.all: tuple[Detector, ...] = tuple(detectors.installed().values())
         self.kinds = frozenset[str]().union(*(detector.kinds for detector in self.all))
-        self._sandbox = sandbox
         self._options = options
         self._ready = False
         self._preparing = threading.Lock()
@@ -52,10 +51,16 @@ class Panel:
         """The detectors that have something to look at in content of this kind."""
         return tuple(one for one in self.all if _able(one, content))
 
-    def look(self, content: Content, examination: Examination, made: frozenset[Sight]) -> Look:
+    def look(
+        self,
+        sandbox: Sandbox,
+        content: Content,
+        examination: Examination,
+        made: frozenset[Sight],
+    ) -> Look:
         """The detectors shown this content, of which the sandbox made these sights."""
         self.prepare()
-        return Look(self.all, self._sandbox, content, examination, made)
+        return Look(self.all, sandbox, content, examination, made)
 
 
 class Look:

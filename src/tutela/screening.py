@@ -69,7 +69,7 @@ class Screener:
         self.sandbox = Sandbox(
             settings.limits, settings.workers, films=settings.film_limits, options=options
         )
-        self.panel = Panel(self.sandbox, options)
+        self.panel = Panel(options)
         self._threads = ThreadPoolExecutor(LOOKS, thread_name_prefix="tutela-look")
 
     def screen(
@@ -289,7 +289,9 @@ class Screener:
             for (content, examination), found in zip(examined, matched, strict=True)
         ]
         looks = {
-            looked: self.panel.look(content, examination, self._sights(content.context))
+            looked: self.panel.look(
+                self.sandbox, content, examination, self._sights(content.context)
+            )
             for (content, examination), looked in zip(examined, cascades, strict=True)
         }
 
