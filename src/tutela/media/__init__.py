@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tutela.media import image, sniff
+from tutela.media import sniff
 from tutela.media.types import Frame, Limits, Media
 
 __all__ = ["Frame", "Limits", "Media", "decode"]
@@ -16,10 +16,12 @@ def decode(
     colour: int = 0,
 ) -> Media:
     """Decode a picture, a film or a sound, as `image.decode` and `film.decode` say."""
-    is_film = getattr(sniff, "is_film", lambda _: False)
-    if not is_film(data[:4096]):
-        return image.decode(data, limits, detail=detail, colour=colour)
-    # What it needs comes with an extra, and only who screens films pays for loading it.
-    from tutela.media import film
+    # Signals need the types alone, and decoders need signals: an instant of a film is hashed as it
+    # goes by. What decodes films comes with an extra, and only who screens them pays for it.
+    if sniff.is_film(data):
+        from tutela.media import film
 
-    return film.decode(data, limits, detail=detail, colour=bool(colour), sound=True)
+        return film.decode(data, limits, detail=detail, colour=bool(colour), sound=True)
+    from tutela.media import image
+
+    return image.decode(data, limits, detail=detail, colour=colour)
