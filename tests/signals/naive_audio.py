@@ -57,11 +57,17 @@ def apart(a: Row, b: Row) -> int:
     return sum((x ^ y).bit_count() for x, y in zip(a, b, strict=True))
 
 
-def distinct(rows: list[Row], same: int) -> list[bool]:
+def nearest(row: Row, held: list[Row], radius: int, most: int) -> list[tuple[int, int]]:
+    """(distance, place) of the rows within the radius, nearest first."""
+    away = [(apart(row, other), place) for place, other in enumerate(held)]
+    return sorted(pair for pair in away if 0 <= pair[0] <= radius)[:most]
+
+
+def distinct(rows: list[Row], same: int, back: int) -> list[bool]:
     marked: list[Row] = []
     out = []
     for row in rows:
-        out.append(any(row) and all(apart(row, other) > same for other in marked))
+        out.append(any(row) and all(apart(row, other) > same for other in marked[-back:]))
         if out[-1]:
             marked.append(row)
     return out

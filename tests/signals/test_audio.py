@@ -13,6 +13,7 @@ from naive_audio import (
     apart,
     distinct,
     energies,
+    nearest,
     noisy,
     products,
     resampled,
@@ -213,12 +214,25 @@ ROWS = st.lists(
 )
 
 
-@given(ROWS, st.integers(0, 4))
-def test_distinct_agrees_with_the_naive_one(rows: list[tuple[int, int]], same: int) -> None:
+@given(ROWS, st.integers(0, 4), st.integers(1, 30))
+def test_distinct_agrees_with_the_naive_one(
+    rows: list[tuple[int, int]], same: int, back: int
+) -> None:
     kept = np.zeros(len(rows), np.bool_)
-    count = kernels.distinct(np.array(rows, np.uint64).reshape(-1, 2), same, kept)
-    assert kept.tolist() == distinct(rows, same)
+    count = kernels.distinct(np.array(rows, np.uint64).reshape(-1, 2), same, back, kept)
+    assert kept.tolist() == distinct(rows, same, back)
     assert count == kept.sum()
+
+
+@given(ROWS.filter(len), ROWS, st.integers(0, 64), st.integers(1, 5))
+def test_the_nearest_are_those_of_the_naive_search(
+    asked: list[tuple[int, int]], held: list[tuple[int, int]], radius: int, most: int
+) -> None:
+    places, away = np.empty((2, most), np.int64)
+    rows = np.array(asked, np.uint64), np.array(held, np.uint64).reshape(-1, 2)
+    count = kernels.nearest(rows[0], 0, rows[1], radius, places, away)
+    found = list(zip(away[:count].tolist(), places[:count].tolist(), strict=True))
+    assert found == nearest(asked[0], held, radius, most)
 
 
 @settings(max_examples=300)

@@ -93,29 +93,54 @@ def rows(energy, floor, along_time, along_tone, least, out):
 @nb.njit(types.int64(_ROWS, types.int64, _ROWS, types.int64), nogil=True, cache=True)
 def apart(a, i, b, j):
     """Hamming distance of row `i` of `a` and row `j` of `b`; -1 if either says nothing."""
-    total = 0
-    some, other = np.uint64(0), np.uint64(0)
-    for word in range(a.shape[1]):
-        some |= a[i, word]
-        other |= b[j, word]
-        total += popcount(a[i, word] ^ b[j, word])
-    return total if some != 0 and other != 0 else -1
+    if not (a[i, 0] | a[i, 1]) or not (b[j, 0] | b[j, 1]):
+        return -1
+    return popcount(a[i, 0] ^ b[j, 0]) + popcount(a[i, 1] ^ b[j, 1])
 
 
-@nb.njit(types.int64(_ROWS, types.int64, types.boolean[::1]), nogil=True, cache=True)
-def distinct(rows, same, kept):
-    """Mark the rows that say something and lie farther than `same` from all marked before."""
+@nb.njit(types.int64(_ROWS, types.int64, types.int64, types.boolean[::1]), nogil=True, cache=True)
+def distinct(rows, same, back, kept):
+    """Mark the rows that say something and lie farther than `same` from the last `back` marked."""
     found = np.empty(rows.shape[0], np.int64)
     count = 0
     for i in range(rows.shape[0]):
         kept[i] = apart(rows, i, rows, i) == 0
-        for other in range(count):
-            if not kept[i]:
-                break
+        other = count
+        while kept[i] and other > 0 and other > count - back:
+            other -= 1
             kept[i] = apart(rows, i, rows, found[other]) > same
         if kept[i]:
             found[count] = i
             count += 1
+    return count
+
+
+@nb.njit(
+    types.int64(_ROWS, types.int64, _ROWS, types.int64, types.int64[::1], types.int64[::1]),
+    nogil=True,
+    cache=True,
+)
+def nearest(asked, i, held, radius, places, away):
+    """The nearest rows of `held` to row `i` of `asked` within the radius, nearest first.
+
+    Fills `places` and `away` (their distances) as far as they reach; returns how many.
+    """
+    count = 0
+    for j in range(held.shape[0]):
+        distance = apart(asked, i, held, j)
+        if distance < 0 or distance > radius:
+            continue
+        at = min(count, places.shape[0])
+        if at == places.shape[0]:
+            if distance >= away[at - 1]:
+                continue
+            at -= 1
+        else:
+            count += 1
+        while at > 0 and away[at - 1] > distance:
+            places[at], away[at] = places[at - 1], away[at - 1]
+            at -= 1
+        places[at], away[at] = j, distance
     return count
 
 
