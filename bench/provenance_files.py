@@ -590,7 +590,10 @@ def identity() -> tuple[str, str, bytes]:
 
 def action(name: str, kind: str = "") -> dict[str, Any]:
     """A C2PA action, with a digital source type or without one."""
-    return {"action": name} | ({"digitalSourceType": SOURCE_TYPE + kind} if kind else {})
+    made: dict[str, Any] = {"action": name}
+    if name == "c2pa.opened":
+        made["parameters"] = {"ingredientIds": ["parentOf"]}
+    return made | ({"digitalSourceType": SOURCE_TYPE + kind} if kind else {})
 
 
 def signed(
@@ -614,7 +617,7 @@ def signed(
     }
     builder = c2pa.Builder.from_json(json.dumps(manifest))
     for relationship, (data, media) in (ingredients or {}).items():
-        about = {"title": "before", "relationship": relationship}
+        about = {"title": "before", "relationship": relationship, "instance_id": relationship}
         builder.add_ingredient(json.dumps(about), media, io.BytesIO(data))
     if remote:
         builder.set_remote_url(remote)

@@ -12,6 +12,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from cryptography.x509 import load_pem_x509_certificates
+
 from tutela.detectors.provenance.evidence import (
     CAPTURED,
     EDITED,
@@ -59,11 +61,13 @@ class Manifests:
             # An empty list lets no request through, whatever else asks for one.
             "core": {"allowed_network_hosts": []},
         }
-        if trust.strip():
-            settings["trust"] = {"trust_anchors": trust}
         try:
+            if trust.strip():
+                # The library passes over what is no certificate: then nothing would be trusted.
+                load_pem_x509_certificates(trust.encode())
+                settings["trust"] = {"trust_anchors": trust}
             self._context = c2pa.Context.from_dict(settings)
-        except c2pa.C2paError as error:
+        except (ValueError, c2pa.C2paError) as error:
             raise ConfigurationError(
                 "The C2PA trust list can't be used; it must hold certificates in PEM form"
             ) from error
