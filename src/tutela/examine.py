@@ -84,10 +84,11 @@ def examine(
     detail = max((signal.detail for signal in signals), default=0)
     colour = bool(sights & {Sight.VIEWS, Sight.LARGE})
     side = (LARGE if Sight.LARGE in sights else SIDE) if colour else 0
+    least = side if Sight.LARGE in sights else side // 2
     if detail or sights or any(Sight.MEDIA in detector.looks_at for detector in detectors):
         started = time.perf_counter()
         try:
-            media = decode(data, limits, detail=detail or DETAIL, colour=side)
+            media = decode(data, limits, detail=detail or DETAIL, colour=least)
         except Rejected as error:
             # Afresh: what the error holds on to, its causes' frames, holds the pixels.
             rejected = Rejected(error.reason, error.message)

@@ -23,13 +23,14 @@ from tutela.media.film_track import CELLS, Track
 from tutela.media.frames import Sampler
 from tutela.media.sniff import container
 from tutela.media.types import RATE, Frame, Limits, Media, Sound
-from tutela.media.views import SIDE
 
 if TYPE_CHECKING:
     from av import AudioFrame, AudioResampler, Packet, VideoFrame
     from av.container import InputContainer
 
 _MAX_STREAMS = 32
+_SHOWN = 640
+"""Pixels of the longer side of a key frame in colour, at most."""
 _DAMAGED = 0.05
 """Share of packets that may be damaged: players skip those, and so would hide what is there."""
 
@@ -271,7 +272,7 @@ class _Reading:
             )
             rgb = None
             if self.colour:
-                rgb = self._scaled(frame, "rgb24", min(1.0, SIDE / max(width, height)))
+                rgb = self._scaled(frame, "rgb24", min(1.0, _SHOWN / max(width, height)))
                 rgb = _turned(rgb, turn)
             return (Frame(index, _turned(luma, turn), at=at, rgb=rgb),)
 
