@@ -113,10 +113,10 @@ def report(real: dict[str, Path], generated: Path) -> None:
                     rows.append((features(shown), False, name, way))
     for path in sorted(generated.rglob("*.png")):
         picture = window(path)
-        for way in WAYS:
-            rows.append(
-                (features(saved(picture, way, seeded(path.name, way))), True, source(path), way)
-            )
+        rows += [
+            (features(saved(picture, way, seeded(path.name, way))), True, source(path), way)
+            for way in WAYS
+        ]
     values = np.array([row[0] for row in rows])
     values = (values - values.mean(0)) / (values.std(0) + 1e-6)
     label = np.array([row[1] for row in rows])
@@ -129,8 +129,9 @@ def report(real: dict[str, Path], generated: Path) -> None:
             left_out = (name == family) | (name == collection)
             made = fitted(values[~left_out], label[~left_out])
             score = np.c_[values, np.ones(len(values))] @ made
+            ours, theirs = name == family, name == collection
             cells = [
-                f"{auc(score[(name == family) & (way == one)], score[(name == collection) & (way == one)]):.2f}"
+                f"{auc(score[ours & (way == one)], score[theirs & (way == one)]):.2f}"
                 for one in WAYS
             ]
             count = int(((name == family) & (way == WAYS[0])).sum())

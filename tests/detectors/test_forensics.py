@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from support import encoded, photo
+from tutela import heat
 from tutela.detectors import Options, Subject, examine, forensics, in_sandbox
 from tutela.detectors import forensics_kernels as kernels
 from tutela.detectors.forensics import FORENSICS, Traces, examined, likelihood, steps, traces
 from tutela.findings import FAILURE, Finding
 from tutela.media import decode
 from tutela.media.types import MediaFacts
+from tutela.media.views import View
 
 seeds = st.integers(0, 2**32 - 1)
 sides = st.integers(17, 60)
@@ -178,7 +180,7 @@ class TestScore:
     def test_one_cell_alone_is_chance(self) -> None:
         odds = np.full((5, 5), -1.0)
         odds[2, 2] = 9.0
-        assert Traces(odds, (0, 0), True).score == -1.0
+        assert Traces(odds, (0, 0), True).score == 0.0
 
     def test_nothing_to_tell_by(self) -> None:
         empty = Traces(np.full((2, 3), math.nan), (0, 0), False)
@@ -364,3 +366,33 @@ def test_the_drawing_of_a_caption_is_a_region_with_another_past() -> None:
     ImageDraw.Draw(picture).rectangle((0, 480, 900, 600), (250, 240, 20))
     for finding in found(encoded(picture, quality=92)):
         assert "model" not in finding.detail
+
+
+class TestHeat:
+    HEAT = "0000/0910/0--0/0000"
+
+    def test_drawn_where_it_stands_out_and_nowhere_else(self) -> None:
+        content = View("", np.full((80, 120, 3), 90, np.uint8))
+        drawn = np.asarray(heat.draw(content, Finding("forensics", "forensics", heat=self.HEAT)))
+        assert drawn.shape == (80, 120, 3)
+        marks = (drawn != 90).any(2)
+        assert marks[20:40, 30:60].mean() > 0.3
+        marks[20:40, 30:60] = False
+        assert not marks.any()
+
+    def test_words(self) -> None:
+        finding = Finding("forensics", "forensics", heat=self.HEAT)
+        assert heat.describe(finding).startswith("Stands out: middle.")
+        assert heat.describe(Finding("forensics", "forensics", heat="00/00")) == (
+            "No region stands out."
+        )
+        assert heat.places("9/-/9") == ["top left", "bottom left"]
+
+    @given(
+        rows=st.integers(1, 13), columns=st.integers(1, 13), letter=st.sampled_from("0123456789-")
+    )
+    def test_any_map(self, rows: int, columns: int, letter: str) -> None:
+        finding = Finding("forensics", "forensics", heat="/".join([letter * columns] * rows))
+        content = View("", np.full((20, 31, 3), 255, np.uint8))
+        assert heat.draw(content, finding).size == (31, 20)
+        assert bool(heat.places(finding.heat)) == (letter in "456789")

@@ -57,7 +57,7 @@ ROUNDING = 0.5
 FINE, TOP, MULTIPLES = 0.25, 240.0, 200
 OTHER_GRID = 0.035
 """How much stronger the lines of an earlier grid are than all others, in shares of the mean."""
-SHOWN = 0.5
+SHOWN = 0.75
 """Likelihood from which there is a finding."""
 
 Rgb = NDArray[np.uint8]
@@ -78,9 +78,9 @@ class Traces:
 
     @property
     def score(self) -> float:
-        """The odds of the second unlikeliest cell: one alone is chance. 0 if nothing is known."""
+        """The odds of the second unlikeliest cell: one alone is chance. 0 if none stands out."""
         told = np.sort(self.odds[np.isfinite(self.odds)])
-        return float(told[-2]) if self.known else 0.0
+        return max(0.0, float(told[-2])) if self.known else 0.0
 
     def heat(self, orientation: int = 1) -> str:
         """The map of `Finding.heat`, turned upright; `orientation` as in EXIF."""

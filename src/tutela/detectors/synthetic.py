@@ -29,6 +29,9 @@ SAID = frozenset({"generated", "edited"})
 """Claims of provenance that count; of a signature that does not hold, none does."""
 CLEAR = 0.75
 """Likelihood below which nothing is said: the band in which this abstains."""
+REGION = 0.7
+"""What a region with another past counts at most: people write on photos and paste into them too,
+so that alone it does not suffice."""
 MOST = 0.999
 """No evidence makes it surer than this."""
 DETAIL = 200
@@ -64,7 +67,8 @@ def _part(finding: Finding) -> Part | None:
         detail = f"known original, {finding.changed:.0%} of what it shows changed"
         return Part("derivation", likely, detail, finding.part)
     if finding.kind == FORENSICS:
-        return Part("pixels", finding.likelihood, "a region with another past", finding.part)
+        likely = min(finding.likelihood, REGION)
+        return Part("pixels", likely, "a region with another past", finding.part)
     return None
 
 
