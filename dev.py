@@ -29,21 +29,21 @@ def main(arguments: list[str]) -> int:
         return 2
     command, *rest = arguments or [""]
     if command == "demo":
-        set_up([])
+        set_up("plain", ".[video]")
         return run("-m", "tutela", "demo", *rest)
     if command == "tutela":
-        set_up([])
+        set_up("plain", ".[video]")
         return run("-m", "tutela", *rest)
     if command == "test":
-        set_up(["--group", "dev"])
+        set_up("tested", ".[age,ocr,postgres,video,voice]", "--group", "dev")
         return test(rest)
     print(__doc__)
     return 2
 
 
-def set_up(groups: list[str]) -> None:
+def set_up(name: str, *installed: str) -> None:
     """Make the environment, unless it is there and the project's dependencies are the same."""
-    stamp = VENV / f"made-{'-'.join(groups) or 'plain'}"
+    stamp = VENV / f"made-{name}"
     wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted:
         return
@@ -54,7 +54,7 @@ def set_up(groups: list[str]) -> None:
         except subprocess.CalledProcessError:
             sys.exit("Python's venv module is missing; on Debian: apt-get install python3-venv")
     call(str(PYTHON), "-m", "pip", "install", "--quiet", "--upgrade", "pip>=25.1")
-    call(str(PYTHON), "-m", "pip", "install", "--quiet", "--editable", ".", *groups)
+    call(str(PYTHON), "-m", "pip", "install", "--quiet", "--editable", *installed)
     stamp.write_text(wanted)
 
 
