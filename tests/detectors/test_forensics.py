@@ -386,7 +386,7 @@ class TestHeat:
         assert heat.describe(Finding("forensics", "forensics", heat="00/00")) == (
             "No region stands out."
         )
-        assert heat.places("9/-/9") == ["top left", "bottom left"]
+        assert heat.places("9/-/9") == ["top", "bottom"]
 
     @given(
         rows=st.integers(1, 13), columns=st.integers(1, 13), letter=st.sampled_from("0123456789-")
