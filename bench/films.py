@@ -205,3 +205,56 @@ def filmed_off(pictures: Sequence[Picture], rng: Any, strength: float = 1.0) -> 
         seen = np.asarray(shot, np.float32) * 0.85 + 12
         seen += rng.normal(0, 4, (height, width, 1)).astype(np.float32)
         yield np.clip(seen, 0, 255).astype(np.uint8)
+
+
+# Small files of every container.
+
+SEEDS = {
+    "mp4": (("libx264", "mp4"), ("libx265", "mp4"), ("libsvtav1", "mp4"), ("mjpeg", "mov")),
+    "matroska": (("libvpx-vp9", "webm"), ("libvpx", "webm"), ("ffv1", "matroska")),
+    "avi": (("mpeg4", "avi"), ("msmpeg4", "avi"), ("mjpeg", "avi")),
+    "mpegts": (("mpeg2video", "mpegts"), ("libx264", "mpegts")),
+    "mpegps": (("mpeg1video", "mpeg"), ("mpeg2video", "mpeg")),
+    "flv": (("flv", "flv"), ("libx264", "flv")),
+    "asf": (("wmv1", "asf"), ("wmv2", "asf")),
+}
+SOUND_SEEDS = {
+    "mp3": (("mp3", "mp3"),),
+    "aac": (("aac", "adts"),),
+    "wav": (("pcm_s16le", "wav"), ("adpcm_ms", "wav")),
+    "flac": (("flac", "flac"),),
+    "ogg": (("libopus", "ogg"),),
+    "mp4": (("aac", "ipod"), ("alac", "ipod")),
+    "aiff": (("pcm_s16be", "aiff"),),
+    "caf": (("pcm_s16le", "caf"), ("alac", "caf")),
+    "asf": (("wmav2", "asf"),),
+}
+
+
+def seeds() -> dict[str, list[bytes]]:
+    """Small films and sounds, by container, of generated pictures and tones."""
+    rng = np.random.default_rng(5)
+    coarse = [
+        Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8)).resize((160, 120))
+        for _ in range(3)
+    ]
+    pictures = list(
+        film(lambda n: fitted(coarse[n % 3], 96, 64), 3, 0.5, width=96, height=64, shots=(0.1, 0.3))
+    )
+    wave = (8000 * np.sin(np.arange(4000) ** 1.3 / 40)).astype(np.int16)
+    quick = {"libx265": {"x265-params": "log-level=none"}, "libsvtav1": {"preset": "12"}}
+    made: dict[str, list[bytes]] = {}
+    for kind, files in SEEDS.items():
+        for codec, container in files:
+            form = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+            made.setdefault(kind, []).append(
+                encode(pictures, codec=codec, container=container, form=form, bits=200_000,
+                       options=quick.get(codec))
+            )  # fmt: skip
+    made["mp4"].append(encode(pictures, sound=wave))
+    for kind, sounds in SOUND_SEEDS.items():
+        for codec, container in sounds:
+            made.setdefault(kind, []).append(
+                encode_sound(wave, codec=codec, container=container, bits=48_000)
+            )
+    return made

@@ -174,9 +174,10 @@ class _Reading:
             aspect = float(moving.sample_aspect_ratio or 1)
             self.aspect = aspect if 1 / 4 <= aspect <= 4 else 1.0
         clock = _Clock(1 / rate if 0 < rate < 1000 else 0.04)
-        index = 0
+        index = samples = 0
         for packet in file.demux(chosen) if chosen else ():
             self._check_time()
+            samples += packet.stream is moving and packet.size > 0
             for frame in self._decoded(packet):
                 self._check_time()
                 if packet.stream is audio:
@@ -195,8 +196,9 @@ class _Reading:
                     )
         if self.damaged > _DAMAGED * self.packets:
             raise Rejected(Reason.CORRUPT, f"Much of the {self.kind} file is damaged.")
-        if moving is not None:
-            self._check_end(clock, moving)
+        if moving is not None and self.kind == "mp4" and samples < 0.9 * moving.frames:
+            # Its table declares more than there is: it ends early, or part of it is hidden.
+            raise Rejected(Reason.TRUNCATED, "The mp4 file ends early.")
         heard = self.heard.sound() if audio is not None else None
         if not index and (heard is None or not len(heard.samples)) and (moving or audio):
             raise Rejected(Reason.CORRUPT, f"Nothing of the {self.kind} file can be decoded.")
@@ -312,11 +314,6 @@ class _Reading:
         luma = np.empty((rows, columns), np.uint8)
         film_kernels.shrink(stored, factor, black, gain, luma)
         return luma, factor
-
-    def _check_end(self, clock: _Clock, stream: Any) -> None:
-        """Refuse what declares far more than there is: it ends early, or part of it is hidden."""
-        if stream.frames and clock.count < 0.9 * stream.frames - 2:
-            raise Rejected(Reason.TRUNCATED, f"The {self.kind} file ends early.")
 
     def _check_time(self) -> None:
         if time.monotonic() > self.deadline:
