@@ -24,12 +24,14 @@ from tutela.errors import ModelDamaged
 from tutela.models import Model
 from tutela.models.runtime import onnx
 
-LEAST: Final = 0.4
-"""Score from which there may be a face."""
 SAME: Final = 0.3
 """Share of two boxes together that both cover, from which they are one face."""
 YUNET: Final = "yunet"
+YUNET_LEAST: Final = 0.4
+"""Score from which there may be a face."""
 BLAZEFACE: Final = "blazeface"
+BLAZEFACE_LEAST: Final = 0.6
+"""The same: it sees more in ordinary things."""
 BLAZEFACE_SHA256: Final = "1a07facd7a7ff43f68d9962cc5c2326499cf52662c21a6712407bc44fdcf1dc3"
 
 _SIDE: Final = 256
@@ -58,7 +60,7 @@ class Face:
 
 
 Finder = Callable[[NDArray[np.uint8]], list[Face]]
-"""Finds the faces in an sRGB picture, (height, width, 3): all scores of at least `LEAST`."""
+"""Finds what may be faces in an sRGB picture, (height, width, 3), the surest first."""
 
 
 def finder(folder: Path | None) -> Finder:
@@ -84,7 +86,7 @@ def by_yunet(model: Model, rgb: NDArray[np.uint8]) -> list[Face]:
     for level, stride in enumerate(_STRIDES):
         named, there, box, five = outputs[level::3]
         score = np.sqrt(named[:, 0].clip(0, 1) * there[:, 0].clip(0, 1))
-        kept = np.flatnonzero(score >= LEAST)
+        kept = np.flatnonzero(score >= YUNET_LEAST)
         place = np.stack(np.divmod(kept, rows.shape[3] // stride)[::-1], 1)
         middle, half = (place + box[kept, :2]) * stride, np.exp(box[kept, 2:]) * stride / 2
         at = (place[:, None] + five[kept].reshape(-1, 5, 2)) * stride
@@ -111,7 +113,7 @@ def by_blazeface(model: Model, rgb: NDArray[np.uint8]) -> list[Face]:
     places: list[NDArray[Any]] = []
     for part, box, logit in zip(parts, boxes, logits, strict=True):
         score = 1 / (1 + np.exp(-logit[:, 0].clip(-80, 80).astype(np.float64)))
-        kept = np.flatnonzero(score >= LEAST)
+        kept = np.flatnonzero(score >= BLAZEFACE_LEAST)
         # Row 0 is the middle, row 1 width and height, the rest are points; in pixels of the input.
         place = box[kept].astype(np.float64).reshape(-1, 8, 2)
         place[:, 0] += _anchors()[kept]

@@ -24,11 +24,11 @@ from tutela.models import Model
 FIRST: Final = "open_nsfw"
 SECOND: Final = "image-safety-classifier-s"
 """A second opinion, asked where it was pulled."""
-ALONE: Final = 0.7
+ALONE: Final = 0.85
 """Score of the first model from which it says nudity by itself, …"""
 SECOND_ALONE: Final = 0.9
 """… that of the second, …"""
-TOGETHER: Final = 0.3
+TOGETHER: Final = 0.4
 """… and the score that is enough where both reach it. docs/design/nudity-and-age.md tells how
 these were chosen."""
 WIDE: Final = 2.0
@@ -67,15 +67,15 @@ class Nudity:
         if self._first is None:
             raise ConfigurationError("prepare the nudity detector before it examines")
         if not subject.views:
-            return ()
+            raise ValueError("nothing to look at: that says nothing of what is shown")
         shown = [squares(view.rgb) for view in subject.views]
         owner = [index for index, parts in enumerate(shown) for _ in parts]
         pictures = [part for parts in shown for part in parts]
-        first = self._first.run(np.stack([_for_first(each) for each in pictures]))[:, 1]
+        first = self._first.run(np.stack([for_first(each) for each in pictures]))[:, 1]
         likely = scale(first, ALONE)
         second = None
         if self._second is not None:
-            second = self._second.run(np.stack([_for_second(each) for each in pictures]))[:, 1]
+            second = self._second.run(np.stack([for_second(each) for each in pictures]))[:, 1]
             likely = combine(first, second)
         most = int(np.argmax(likely))
         return (
@@ -118,7 +118,7 @@ def squares(rgb: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     return [rgb, *(rgb[start : start + side] for start in starts)]
 
 
-def _for_first(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+def for_first(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """As its authors prepare pictures: squeezed into a square, the middle of it, JPEG again, BGR
     less the mean. (224, 224, 3)."""
     edge = (_SIDE - _CROP) // 2
@@ -131,7 +131,7 @@ def _for_first(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.ascontiguousarray(pixels[:, :, ::-1] - _MEAN)
 
 
-def _for_second(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+def for_second(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """RGB, 0 to 255, (3, 224, 224); the model normalises by itself."""
     small = Image.fromarray(rgb).resize((_CROP, _CROP), Image.Resampling.BILINEAR)
     return np.ascontiguousarray(np.asarray(small, np.float32).transpose(2, 0, 1))
