@@ -142,6 +142,7 @@ def test_the_strongest_action_needs_nothing_more() -> None:
         ([('findings.exists(f, f.kind == "a")', "block"), ("true", "hold")], "", "a"),
         # A narrower rule adds nothing, unless it can fail where the wider one allows.
         ([(A, "hold"), (f"{A} && {B}", "hold")], "", "a"),
+        ([(A, "hold"), (f"{B} && {A}", "hold")], "", "a"),
         ([(A, "block"), (f"{A} && {B}", "hold")], "", "a"),
         ([(A, "hold"), (f"{A} && {B}", "block")], "", "ab"),
         ([(f"{A} && {B}", "hold"), (A, "hold")], "", "a"),
@@ -170,6 +171,8 @@ def test_what_may_be_set_aside_is_not_counted_on() -> None:
     assert policy(shown).open_kinds([some], HERE, PICTURE, derivative) == set()
     assert policy(shown, more=aside).open_kinds([some], HERE, PICTURE, derivative) == derivative
     assert policy(shown, more=aside).open_kinds([some], HERE, PICTURE, frozenset("a")) == set()
+    blocking = policy(("true", "hold"), (shown[0], "block"), more=aside)
+    assert blocking.open_kinds([match("confirmed")], HERE, PICTURE, derivative) == derivative
     assert policy(more=failing).open_kinds([some], HERE, PICTURE, derivative) == derivative
     assert policy(more=failing).open_kinds([some], HERE, PICTURE, frozenset("a")) == set()
 
@@ -186,6 +189,9 @@ def test_an_incomplete_examination_is_waited_for_only_where_it_may_come() -> Non
     chosen = policy(("false", "block"))
     assert chosen.open_kinds([], HERE, PICTURE, frozenset({"unexamined"})) == {"unexamined"}
     assert chosen.open_kinds([], HERE, PICTURE, frozenset({"nudity"})) == set()
+    # Held for it in any case, whatever else would hold.
+    there = [Finding("unexamined", "media")]
+    assert policy((A, "hold")).open_kinds(there, HERE, PICTURE, frozenset("a")) == set()
 
 
 def test_unknown_media_leaves_open_what_depends_on_it() -> None:
