@@ -14,9 +14,9 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import orjson
 from PIL import Image
 
@@ -27,8 +27,7 @@ from tutela._wire import ANSWER, REQUEST, SIGHTS, TIRED, encode, pixels
 from tutela.detectors import Detector, Options, Sight
 from tutela.errors import Rejected
 from tutela.examine import Examination
-from tutela.media import Limits, image, jpeg_scan
-from tutela.media.types import RATE
+from tutela.media import Limits, image, jpeg_scan, sample
 from tutela.sandbox import MORE
 from tutela.signals import SignalType
 
@@ -139,28 +138,11 @@ def _warm(chosen: Sequence[SignalType], looking: Sequence[Detector]) -> None:
 
 def _warm_films(chosen: Sequence[SignalType], limits: Limits) -> None:
     """The same for a film with sound. Without the extra, films are rejected."""
-    try:
-        import av
-    except ImportError:
+    if find_spec("av") is None:
         return
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="matroska") as file:
-        pictures = file.add_stream("mpeg4", rate=8, width=320, height=240, pix_fmt="yuv420p")
-        sounds = file.add_stream("pcm_s16le", rate=RATE, layout="mono")
-        for n in range(8):
-            picture = Image.linear_gradient("L").resize((320, 240)).rotate(45 * n)
-            shown = av.VideoFrame.from_ndarray(np.asarray(picture), format="gray")
-            file.mux(pictures.encode(shown))
-        # Its pitch moves: what is steady has nothing to be fingerprinted by.
-        time = np.arange(4 * RATE) / RATE
-        wave = (8000 * np.sin(2000 * time**2)).astype(np.int16)
-        heard = av.AudioFrame.from_ndarray(wave[None], format="s16", layout="mono")
-        heard.sample_rate = RATE
-        file.mux(sounds.encode(heard))
-        for stream in (pictures, sounds):
-            file.mux(stream.encode(None))
+    turning = [Image.linear_gradient("L").resize((320, 240)).rotate(45 * n) for n in range(8)]
     every = frozenset({Sight.VIEWS, Sight.SOUND})
-    done = examining.examine(buffer.getvalue(), chosen, limits, sights=every)
+    done = examining.examine(sample.film(turning), chosen, limits, sights=every)
     if done.rejected:
         raise done.rejected
 

@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     film_seconds: float = Field(FILMS.max_seconds, gt=0)
     film_memory: int = Field(FILMS.max_memory, ge=1)
     film_frames: int = Field(FILMS.max_frames, ge=1)
+    film_duration: float = Field(FILMS.max_duration, gt=0)
+    """Seconds that a film or a sound may play."""
     evidence: Literal["needed", "held", "full"] = "held"
     """Which detectors run: those that can change the action; also all others where content is
     held or blocked; or always all."""
@@ -103,6 +105,7 @@ class Settings(BaseSettings):
             max_frames=self.film_frames,
             max_seconds=self.film_seconds,
             max_memory=self.film_memory,
+            max_duration=self.film_duration,
         )
 
     @property

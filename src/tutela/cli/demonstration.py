@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import as_file, files
+from importlib.util import find_spec
 from pathlib import Path
 
 from PIL import Image, ImageOps
@@ -18,11 +19,14 @@ from tutela.content import Content
 from tutela.detectors import trigger
 from tutela.errors import TutelaError
 from tutela.findings import nudity
+from tutela.media import sample
 from tutela.screening import Screener
 from tutela.settings import load
 from tutela.verdict import Verdict
 
 MARKER = ".tutela-demo"
+HAS_FILMS = find_spec("av") is not None
+"""Whether the extra for films is installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,7 @@ def _uploads(folder: Path) -> Iterator[tuple[Path, str]]:
         ("coffee-cmyk.jpg", "block", lambda: _encoded(coffee.convert("CMYK"))),
         ("coffee-in-an-animation.gif", "block",
          lambda: _animated([_photo("rocket"), _photo("galaxies"), coffee])),
+        *([("coffee-in-a-film.mkv", "block", lambda: _film(coffee))] if HAS_FILMS else []),
         ("cat-screenshot.png", "hold", lambda: _encoded(_half(cat), "PNG")),
         ("cat.avif", "hold", lambda: _encoded(cat, "AVIF")),
         ("coins-cut-off.jpg", "hold", lambda: _encoded(_photo("coins"))[:9000]),
@@ -131,6 +136,13 @@ def _uploads(folder: Path) -> Iterator[tuple[Path, str]]:
         path = folder / name
         path.write_bytes(make())
         yield path, action
+
+
+def _film(picture: Image.Image) -> bytes:
+    """A walk over other pictures, and a second and a half of this one."""
+    wide = _photo("galaxies").resize((720, 480))
+    before = [wide.crop((8 * n, 4 * n, 8 * n + 360, 4 * n + 240)) for n in range(24)]
+    return sample.film([*before, *[picture.resize((360, 240))] * 12])
 
 
 def _altered(picture: Image.Image) -> Image.Image:

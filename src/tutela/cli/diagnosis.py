@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import platform
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
-from tutela import signals
+from PIL import Image
+
+from tutela import models, signals
 from tutela.banks.bank import bankable
 from tutela.cli.output import Options
 from tutela.content import Content
 from tutela.detectors import installed, trigger
-from tutela.errors import TutelaError
+from tutela.errors import ModelMissing, TutelaError
 from tutela.findings import DERIVATIVE
+from tutela.media import sample
 from tutela.policy import check as check_policy
 from tutela.screening import Screener
 from tutela.settings import load
@@ -41,6 +46,7 @@ def examine(options: Options) -> list[Check]:
         for name, trial in (
             ("signals", lambda: ", ".join(signals.installed())),
             ("detectors", lambda: ", ".join(installed())),
+            ("models", lambda: _models(options)),
             ("policy", lambda: _policy(options)),
             ("url fetching", lambda: _fetching(options)),
             ("data folder", lambda: _folder(options)),
@@ -54,6 +60,18 @@ def _tried(name: str, trial: Callable[[], str]) -> Check:
         return Check(name, True, trial())
     except TutelaError as error:
         return Check(name, False, str(error))
+
+
+def _models(options: Options) -> str:
+    """Those that are here, each checked against its card."""
+    here = []
+    for name, card in models.cards().items():
+        try:
+            models.verify(card, options.settings().models_path)
+        except ModelMissing:
+            continue
+        here.append(name)
+    return ", ".join(here)
 
 
 def _policy(options: Options) -> str:
@@ -109,9 +127,18 @@ def _verdicts(screener: Screener) -> Iterator[Check]:
     new, _ = bankable(screener.examine(Content(data=photo)).fingerprints)
     screener.banks.add("doctor", new)
     yield _expect("banked picture", screener.screen(photo).action, "block")
+    yield _film(screener, photo)
     screener.protect(photo, bank="doctor-photos")
     kinds = {finding.kind for finding in screener.screen(photo).findings}
     yield Check("protected photo", DERIVATIVE in kinds, f"found as {', '.join(sorted(kinds))}")
+
+
+def _film(screener: Screener, photo: bytes) -> Check:
+    """A film that shows the banked picture; without the extra it must be held."""
+    if find_spec("av") is None:
+        return Check("films", True, "held: install tutela[video] to look into them")
+    shown = Image.open(io.BytesIO(photo)).resize((360, 240))
+    return _expect("films", screener.screen(sample.film([shown] * 12)).action, "block")
 
 
 def _expect(name: str, got: str, wanted: str) -> Check:
