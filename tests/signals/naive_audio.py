@@ -50,6 +50,15 @@ def products(energy: Array) -> Array:
     return out * math.sqrt(2 / audio.LENGTH) * math.sqrt(2 / audio.BANDS)
 
 
+def tells(values: Array) -> tuple[float, float]:
+    """Root mean squares of the products, and of what is left without their largest singular one."""
+    singular = np.linalg.svd(values, compute_uv=False)
+    return (
+        math.sqrt((singular**2).sum() / values.size),
+        math.sqrt((singular[1:] ** 2).sum() / values.size),
+    )
+
+
 def apart(a: Row, b: Row) -> int:
     """Bits in which two rows differ, -1 if either says nothing."""
     if not any(a) or not any(b):

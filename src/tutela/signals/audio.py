@@ -49,8 +49,9 @@ LOWEST, HIGHEST, BANDS = 300.0, 3400.0, 32
 """Bands, evenly spaced in the logarithm of frequency, Hz: what telephones carry, too."""
 FLOOR = 0.2
 """Share of a row's mean energy below which differences in energy fade out: noise lies there."""
-LEAST = 0.5
-"""Root mean square of a row's products below which it has nothing to tell: see `kernels.rows`."""
+LEAST, REST = 0.5, 0.25
+"""Root mean square of a row's products, and of what one spectrum that comes and goes leaves of
+them, below which it has nothing to tell: noise stays below 0.45, a beep's rest below 0.17."""
 SAME = 4
 """Bits within which rows of one entry are indexed once: a loop would flood its own searches."""
 BACK = 1024
@@ -160,7 +161,7 @@ def sound_rows(samples: NDArray[np.int16]) -> Rows:
         return np.empty((0, 2), np.uint64)
     energy = np.concatenate(list(_energies(samples)))
     found = np.empty((len(energy) - LENGTH + 1, 2), np.uint64)
-    kernels.rows(energy, np.float32(FLOOR), *_cosines(), LEAST, found)
+    kernels.rows(energy, np.float32(FLOOR), *_cosines(), LEAST, REST, found)
     return found
 
 

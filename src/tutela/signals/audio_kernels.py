@@ -42,17 +42,57 @@ def gather(spectra, first, weights, out):
             out[frame, band] = total
 
 
+@nb.njit(types.float64(types.float32[:, ::1]), nogil=True, cache=True)
+def loudest(products):
+    """The largest squared singular value, by power iteration; a little less where it is no
+    larger than others."""
+    n = products.shape[0]
+    gram = np.zeros((n, n))
+    first = 0
+    for a in range(n):
+        for b in range(a + 1):
+            for j in range(products.shape[1]):
+                gram[a, b] += products[a, j] * products[b, j]
+            gram[b, a] = gram[a, b]
+        if gram[a, a] > gram[first, first]:
+            first = a
+    vector, moved = gram[first].copy(), np.empty(n)
+    value = 0.0
+    for _ in range(8):
+        length = np.sqrt((vector * vector).sum())
+        if length == 0.0:
+            return 0.0
+        value = 0.0
+        for a in range(n):
+            moved[a] = 0.0
+            for b in range(n):
+                moved[a] += gram[a, b] * vector[b] / length
+            value += moved[a] * vector[a] / length
+        vector, moved = moved, vector
+    return value
+
+
 @nb.njit(
-    types.void(_FLOATS, types.float32, _FLOATS, _FLOATS, types.float64, types.uint64[:, ::1]),
+    types.void(
+        _FLOATS,
+        types.float32,
+        _FLOATS,
+        _FLOATS,
+        types.float64,
+        types.float64,
+        types.uint64[:, ::1],
+    ),
     nogil=True,
     cache=True,
 )
-def rows(energy, floor, along_time, along_tone, least, out):
+def rows(energy, floor, along_time, along_tone, least, rest, out):
     """The row of every run of `len(along_time)` frames of band energies (n, bands).
 
     Energies are taken relative to `floor` of the run's mean, in logarithms; bit `16 k + j` is
     the sign of their product with cosine `k` along time and `j` along frequency. A run whose
-    products' root mean square is below `least` gives a row of zeros.
+    products' root mean square is below `least` gives a row of zeros, and so does one of which less
+    than `rest` is left without the best product of one course in time and one spectrum: any tone
+    that is switched on and off gives the same few rows.
     """
     length, times = along_time.shape
     bands, tones = along_tone.shape
@@ -85,7 +125,8 @@ def rows(energy, floor, along_time, along_tone, least, out):
                 bit = k * tones + j
                 if products[k, j] > 0:
                     out[start, bit >> 6] |= np.uint64(1) << np.uint64(bit & 63)
-        if square < least * least * (times * tones):
+        count = times * tones
+        if square < least * least * count or square - loudest(products) < rest * rest * count:
             for word in range(out.shape[1]):
                 out[start, word] = 0
 
