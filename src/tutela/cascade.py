@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 
-from tutela.detectors import Detector, Sight, in_sandbox
-from tutela.findings import DERIVATIVE, FAILURE, MATCH, Finding
+from tutela.detectors import Detector, Sight
+from tutela.findings import FAILURE, Finding
 from tutela.media.types import MediaFacts
 from tutela.policy import Context, Policy
 
-__all__ = ["Cascade", "Mode", "ahead", "run"]
+__all__ = ["Cascade", "Mode", "run"]
 
 
 class Mode(StrEnum):
@@ -125,32 +125,6 @@ def run(cascades: Sequence[Cascade], look: Look) -> None:
         detector, group = wanted[min(wanted)]
         for cascade, found in zip(group, look(detector, group), strict=True):
             cascade.add(found)
-
-
-def ahead(
-    policy: Policy,
-    findings: Sequence[Finding],
-    context: Context,
-    detectors: Iterable[Detector],
-    mode: Mode = Mode.HELD,
-) -> tuple[Detector, ...]:
-    """Those of the sandbox that may be needed, whatever the content turns out to be.
-
-    They are worth running in the process that decodes it; the others would seldom run at all.
-    `findings` are those that came with the content.
-    """
-    order = sorted(detectors, key=_order)
-    kinds = frozenset({MATCH, DERIVATIVE}).union(*(detector.kinds for detector in order))
-    needed = policy.open_kinds(findings, context, None, kinds)
-    last = max(
-        (n for n, one in enumerate(order) if one.kinds & needed and Sight.FINDINGS in one.looks_at),
-        default=-1,
-    )
-    return tuple(
-        detector
-        for n, detector in enumerate(order)
-        if in_sandbox(detector) and (mode == Mode.FULL or n < last or detector.kinds & needed)
-    )
 
 
 def _order(detector: Detector) -> tuple[bool, float, str]:

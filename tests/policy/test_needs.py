@@ -65,7 +65,7 @@ def test_kinds_that_are_not_needed_change_nothing(chosen: Policy, seed: int) -> 
         ([], DETECTED, {"trigger", "nudity", "minor"}),
         ([], {"nudity"}, set()),
         ([], {"minor", "provenance", "synthetic", "forensics", "voice", "text"}, set()),
-        ([Finding("nudity", "n", likelihood=0.6)], DETECTED - {"nudity"}, {"trigger"}),
+        ([Finding("nudity", "n", likelihood=0.4)], DETECTED - {"nudity"}, {"trigger"}),
         ([Finding("nudity", "n", likelihood=0.9)], DETECTED - {"nudity"}, {"trigger", "minor"}),
         ([nudity(0.9)], DETECTED, {"trigger", "nudity", "minor"}),
         ([match("confirmed")], DETECTED, set()),
@@ -198,6 +198,10 @@ def test_unknown_media_leaves_open_what_depends_on_it() -> None:
     chosen = policy(('media.width < 9 && findings.exists(f, f.kind == "a")', "hold"))
     assert chosen.open_kinds([], HERE, None, frozenset("ab")) == {"a"}
     assert chosen.open_kinds([], HERE, PICTURE, frozenset("ab")) == set()
+    # What is worth preparing before anything is known of the content.
+    every = DETECTED | {"match", "derivative"}
+    needed = {"match", "derivative", "trigger", "nudity", "minor"}
+    assert SHIPPED.open_kinds([], HERE, None, every) == needed
 
 
 def test_a_condition_that_may_fail_may_hold() -> None:
