@@ -124,6 +124,11 @@ def test_held_content_is_looked_at_by_all() -> None:
     assert cascade.left_out == ()
     names, _ = shipped([], detectors(), Mode.HELD)
     assert names == ["trigger", "nudity"]
+    names, cascade = shipped([], detectors(0.9, 0.9), Mode.HELD)
+    assert names == ["trigger", "nudity", "minor", "provenance", "forensics", "synthetic"]
+    # Listed as if all had run in order.
+    kinds = [finding.kind for finding in cascade.findings]
+    assert kinds == ["nudity", "forensics", "minor", "synthetic"]
 
 
 def test_full_runs_all_the_cheap_first_and_those_that_look_at_findings_last() -> None:
