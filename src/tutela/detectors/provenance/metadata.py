@@ -85,6 +85,8 @@ class Metadata:
     notes: list[Note] = field(default_factory=list)
     manifest: bool = False
     """Whether there is a C2PA manifest, or what is left of one."""
+    walked: int = 0
+    """How far everything was accounted for: only what lies behind is searched for remains."""
     spent: int = 0
     packets: int = 0
 
@@ -161,7 +163,7 @@ def gather(data: bytes) -> Metadata:
         # The file may end early: what was read before that counts.
         with contextlib.suppress(struct.error, IndexError):
             walker(data, found)
-    found.manifest = found.manifest or MANIFEST in data
+    found.manifest = found.manifest or data.find(MANIFEST, found.walked) >= 0
     if not found.packets:
         _search(data, found)
     if walker is None:
@@ -189,9 +191,9 @@ def _walker(data: bytes) -> Callable[[bytes, Metadata], None] | None:
 
 def _search(data: bytes, found: Metadata) -> None:
     """Find an XMP packet wherever it stands: behind the picture, in a format without a walker."""
-    at = data.find(xmp.BEGIN, 0, MAX_SCAN)
+    at = data.find(xmp.BEGIN, found.walked, found.walked + MAX_SCAN)
     if at < 0:
-        at = data.find(xmp.BEGIN, max(0, len(data) - TAIL))
+        at = data.find(xmp.BEGIN, max(found.walked, len(data) - TAIL))
     if at >= 0:
         end = data.find(b"</x:xmpmeta>", at, at + MAX_TEXT)
         found.add_xmp(data[at : end if end >= 0 else at + MAX_TEXT])
@@ -242,6 +244,7 @@ def _png(data: bytes, found: Metadata) -> None:
         size, kind = struct.unpack_from(">I4s", data, at)
         body = data[at + 8 : at + 8 + size] if kind != b"IDAT" else b""
         at += 12 + size
+        found.walked = min(at, len(data))
         match kind:
             case b"IEND":
                 return

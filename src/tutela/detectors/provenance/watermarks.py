@@ -85,8 +85,9 @@ def watermarks(pixels: NDArray[np.uint8]) -> list[Evidence]:
         # Pipelines make pictures whose sides are multiples of 8; of a crop nothing is left.
         return []
     found: dict[str, float] = {}
+    low = halved(pixels)
     for swapped, levels in TRIALS:
-        cut = blocks(pixels, swapped=swapped)
+        cut = blocks(low, swapped=swapped)
         for weights in (votes(cut, grey) for grey in levels):
             for name, message, least in MESSAGES:
                 if (fit := correlation(weights, message)) >= least:
@@ -99,20 +100,21 @@ def watermarks(pixels: NDArray[np.uint8]) -> list[Evidence]:
     ]
 
 
-def blocks(pixels: NDArray[np.uint8], *, swapped: bool) -> NDArray[np.float32]:
-    """The colour difference U = 0.492 (B − Y), halved by Haar's transform, in blocks: (n, 16)."""
+def halved(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Haar's low band of each colour: twice the mean of 2 × 2 pixels, (3, rows, columns)."""
     height, width = (side // 8 * 8 for side in pixels.shape[:2])
-    # The mean of 2 × 2 pixels, times two, of each channel: the transform is linear.
-    part = pixels[:height, :width, :3].astype(np.float32)
-    rows = part[::2] + part[1::2]
-    halved = (rows[:, ::2] + rows[:, 1::2]) / 2
-    red, green, blue = halved[..., 0], halved[..., 1], halved[..., 2]
-    if swapped:
-        red, blue = blue, red
+    planes = pixels[:height, :width, :3].transpose(2, 0, 1).astype(np.float32)
+    rows = planes[:, ::2] + planes[:, 1::2]
+    return np.asarray((rows[..., ::2] + rows[..., 1::2]) / 2, np.float32)
+
+
+def blocks(low: NDArray[np.float32], *, swapped: bool) -> NDArray[np.float32]:
+    """The colour difference U = 0.492 (B − Y) in blocks of 4 × 4, (16, n): a block is a column."""
+    red, green, blue = low[::-1] if swapped else low
     difference = 0.492 * (0.886 * blue - 0.299 * red - 0.587 * green)
-    down, across = height // 8, width // 8
-    cut = difference.reshape(down, 4, across, 4).transpose(0, 2, 1, 3)
-    return np.asarray(cut.reshape(down * across, 16), np.float32)
+    down, across = (side // 4 for side in difference.shape)
+    cut = difference.reshape(down, 4, across, 4).transpose(1, 3, 0, 2)
+    return np.asarray(cut.reshape(16, down * across), np.float32)
 
 
 def votes(cut: NDArray[np.float32], grey: float) -> NDArray[np.float32]:
@@ -120,9 +122,10 @@ def votes(cut: NDArray[np.float32], grey: float) -> NDArray[np.float32]:
 
     The first value of a block is never used.
     """
-    phase = np.abs(cut[:, 1:] + np.float32(grey)) % np.float32(STEP) / np.float32(STEP)
-    one = np.abs(phase - np.float32(0.75)).min(axis=1)
-    zero = np.abs(phase - np.float32(0.25)).min(axis=1)
+    steps = np.abs(cut[1:] + np.float32(grey)) / np.float32(STEP)
+    steps -= np.floor(steps)
+    one = np.abs(steps - np.float32(0.75)).min(axis=0)
+    zero = np.abs(steps - np.float32(0.25)).min(axis=0)
     return np.asarray(2 * (zero - one), np.float32)
 
 
