@@ -40,7 +40,7 @@ def decode(data: bytes, limits: Limits, *, detail: int, colour: bool, sound: boo
 
     Every frame is decoded and looked at. `Media.track` has the distinct instants, `Media.frames`
     at most `limits.max_frames` key frames, with luma whose shorter side is `detail` pixels (or the
-    film's own where that is smaller; 0: all), and with `rgb` of at most 640 pixels if `colour`.
+    film's own where that is smaller; 0: all), and with `rgb` of the size of a view if `colour`.
     With `sound` the first sound track comes too, mono. A sound alone has no frames, but the
     pictures attached to it.
 

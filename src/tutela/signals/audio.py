@@ -151,7 +151,8 @@ def sound_fingerprint(name: str, sound: Sound) -> tuple[Fingerprint, ...]:
         return ()
     value, *later = (found[first::STEP].tobytes() for first in range(STEP))
     count = int(telling(found[::STEP]).sum())
-    variants = tuple((f"{first}/16 s later", rows) for first, rows in enumerate(later, 1))
+    # The shortest sounds have none of the later ones.
+    variants = tuple((f"{first}/16 s later", rows) for first, rows in enumerate(later, 1) if rows)
     return (Fingerprint(name, value, min(100, 10 * count), variants=variants),)
 
 
@@ -218,7 +219,7 @@ def _asked(fingerprint: Fingerprint) -> tuple[Rows, int]:
     for first, rows in enumerate(grids):
         words = _words(rows)
         asked[first : first + STEP * len(words) : STEP] = words
-    return asked, 1 if len(grids) == STEP else STEP // 2
+    return asked, 1 if len(grids) > 1 else STEP // 2
 
 
 def _compared(
