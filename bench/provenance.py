@@ -303,7 +303,7 @@ def costs(detector: Provenance, tests: Path, folder: Path, runs: int) -> None:
         "made files": [file.data for file in files.generators()],
     }
     print(
-        f"\nMilliseconds, {size[0]} × {size[1]} but for the last two: p50, p95, of processor p50, p95"
+        f"\nMilliseconds, {size[0]} × {size[1]} but for the last two; wall, processor: p50, p95"
     )
     total: list[float] = []
     for name, listed in kinds.items():
