@@ -5,7 +5,7 @@ photographs pass is measured (docs/nudity-and-age.md).
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -71,11 +71,11 @@ class Nudity:
         shown = [squares(view.rgb) for view in subject.views]
         owner = [index for index, parts in enumerate(shown) for _ in parts]
         pictures = [part for parts in shown for part in parts]
-        first = self._first.run(np.stack([for_first(each) for each in pictures]))[:, 1]
+        first = _scores(self._first, for_first, pictures)
         likely = scale(first, ALONE)
         second = None
         if self._second is not None:
-            second = self._second.run(np.stack([for_second(each) for each in pictures]))[:, 1]
+            second = _scores(self._second, for_second, pictures)
             likely = combine(first, second)
         most = int(np.argmax(likely))
         return (
@@ -135,6 +135,17 @@ def for_second(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """RGB, 0 to 255, (3, 224, 224); the model normalises by itself."""
     small = Image.fromarray(rgb).resize((_CROP, _CROP), Image.Resampling.BILINEAR)
     return np.ascontiguousarray(np.asarray(small, np.float32).transpose(2, 0, 1))
+
+
+def _scores(
+    model: Model,
+    prepared: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+    pictures: Sequence[NDArray[np.uint8]],
+) -> NDArray[np.float32]:
+    """What a model says of each picture. Prepared a batch at a time: a film has hundreds."""
+    batches = range(0, len(pictures), model.max_batch)
+    rows = (pictures[start : start + model.max_batch] for start in batches)
+    return np.concatenate([model.run(np.stack([prepared(p) for p in some]))[:, 1] for some in rows])
 
 
 def _pulled(name: str, folder: Path | None) -> Model | None:
