@@ -144,6 +144,50 @@ def mp4(name: str, value: str) -> bytes:
     return box(b"ftyp", b"isom\0\0\2\0isomiso2mp41") + box(b"moov", box(b"udta", meta))
 
 
+def boxed(xmp: bytes) -> bytes:
+    """An MP4 without a track, with an XMP packet in a box of its own."""
+    kind = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+    head = struct.pack(">I4s4sI4s", 20, b"ftyp", b"isom", 512, b"mp41")
+    return head + (struct.pack(">I4s", 24 + len(xmp), b"uuid") + kind + xmp if xmp else b"")
+
+
+def raw_profile(kind: str, data: bytes) -> bytes:
+    """A PNG with a profile as ImageMagick writes it."""
+    digits = data.hex()
+    lines = "\n".join(digits[at : at + 72] for at in range(0, len(digits), 72))
+    text = f"\n{kind}\n{len(data):8}\n{lines}\n"
+    return png({f"Raw profile type {kind}": text}, kind="zTXt")
+
+
+def extended(xmp: bytes) -> bytes:
+    """A JPEG whose XMP is in two parts behind an almost empty main packet."""
+    plain = saved("JPEG", xmp=packet("<xmpNote:HasExtendedXMP>x</xmpNote:HasExtendedXMP>"))
+    at = plain.index(b"\xff\xdb")
+    middle = len(xmp) // 2
+    parts = b""
+    for offset, part in ((middle, xmp[middle:]), (0, xmp[:middle])):
+        body = b"http://ns.adobe.com/xmp/extension/\0" + b"A" * 32
+        body += struct.pack(">II", len(xmp), offset) + part
+        parts += struct.pack(">HH", 0xFFE1, len(body) + 2) + body
+    return plain[:at] + parts + plain[at:]
+
+
+def film(frames: int = 6) -> bytes:
+    """A short MP4."""
+    import av
+
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream("mpeg4", rate=12)
+        stream.width = stream.height = 96
+        stream.pix_fmt = "yuv420p"
+        for place in range(frames):
+            turned = picture().rotate(place * 5)
+            container.mux(stream.encode(av.VideoFrame.from_image(turned)))
+        container.mux(stream.encode())
+    return buffer.getvalue()
+
+
 def with_iptc(records: Mapping[int, str]) -> bytes:
     """A JPEG with IPTC records in Photoshop's resources."""
     data = b"".join(
@@ -488,6 +532,10 @@ def source_types() -> Iterator[File]:
     yield File("source type PNG", png(xml, kind="iTXt"), "edited", f"compositewith{name}")
     yield File("source type TIFF", saved("TIFF", tiffinfo={700: made}), "generated", name)
     yield File("source type GIF", gif(xmp=made), "generated", name)
+    yield File("source type MP4", boxed(made), "generated", name)
+    yield File("source type in a raw profile", raw_profile("xmp", made), "generated", name)
+    yield File("source type in extended XMP", extended(made), "generated", name)
+    yield File("source type behind a film", boxed(b"") + bytes(9) + made, "generated", name)
     attribute = made.replace(
         b'rdf:about=""',
         b'rdf:about="" Iptc4xmpExt:DigitalSourceType="'
@@ -602,11 +650,12 @@ def signed(
     plain: bytes = b"",
     ingredients: Mapping[str, tuple[bytes, str]] | None = None,
     remote: str = "",
+    media: str = "",
 ) -> bytes:
     """A file with a C2PA manifest.
 
     `ingredients`: relationship → file and its media type. `remote`: the address of a manifest that
-    is kept elsewhere, instead of one in the file.
+    is kept elsewhere, instead of one in the file. `media` is the media type, if not the `kind`'s.
     """
     import c2pa
 
@@ -616,16 +665,17 @@ def signed(
         "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": list(actions)}}],
     }
     builder = c2pa.Builder.from_json(json.dumps(manifest))
-    for relationship, (data, media) in (ingredients or {}).items():
+    for relationship, (data, type_) in (ingredients or {}).items():
         about = {"title": "before", "relationship": relationship, "instance_id": relationship}
-        builder.add_ingredient(json.dumps(about), media, io.BytesIO(data))
+        builder.add_ingredient(json.dumps(about), type_, io.BytesIO(data))
     if remote:
         builder.set_remote_url(remote)
         builder.set_no_embed()
     info = c2pa.C2paSignerInfo(c2pa.C2paSigningAlg.ES256, chain.encode(), key, None)
     signer = c2pa.Signer.from_info(info)
     into = io.BytesIO()
-    builder.sign(signer, f"image/{kind.lower()}", io.BytesIO(plain or saved(kind)), into)
+    media = media or f"image/{kind.lower()}"
+    builder.sign(signer, media, io.BytesIO(plain or saved(kind)), into)
     return into.getvalue()
 
 

@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import c2pa
@@ -57,6 +58,23 @@ def test_every_format_is_read_and_every_altered_picture_told(
     finding = read(detector, bytes(altered))
     assert (finding.claim, finding.state, finding.likelihood) == ("generated", "invalid", None)
     assert "Hash.mismatch" in finding.detail or "fails" in finding.detail
+
+
+def test_a_film_is_read_and_an_altered_one_told(detector: Provenance) -> None:
+    made = signed(GENERATED, plain=files.film(), media="video/mp4")
+    finding = read(detector, made)
+    assert (finding.claim, finding.state) == ("generated", "valid")
+    altered = bytearray(made)
+    altered[made.index(b"mdat") + 600] ^= 1
+    assert read(detector, bytes(altered)).state == "invalid"
+
+
+def test_threads_may_share_it(detector: Provenance) -> None:
+    listed = [signed(GENERATED), signed(CAPTURED), signed(GENERATED)[:-60]] * 8
+    with ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(lambda data: read(detector, data), listed))
+    expected = [("generated", "valid"), ("captured", "valid"), ("generated", "invalid")] * 8
+    assert [(one.claim, one.state) for one in told] == expected
 
 
 def test_trust_is_what_the_operator_lists() -> None:

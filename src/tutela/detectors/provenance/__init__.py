@@ -32,7 +32,7 @@ class Provenance:
     version: str = "1"
     kinds: frozenset[str] = frozenset({KIND})
     looks_at: frozenset[Sight] = frozenset({Sight.BYTES})
-    cost: float = 5.0
+    cost: float = 3.0
 
     def __init__(self) -> None:
         self._manifests: Manifests | None = None

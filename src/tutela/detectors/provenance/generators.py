@@ -174,6 +174,7 @@ def _one(note: Note, fields: Mapping[str, str]) -> Iterator[tuple[str, Evidence]
             return
     if note.name in ("prompt", "workflow"):
         yield from _comfy(text, where)
+        return
     if _JOB.search(text) and note.name in ("description", "imagedescription", "comment"):
         yield "Midjourney", _say("Midjourney", where, GENERATED)
     if text.lstrip()[:1] == "{":

@@ -167,7 +167,7 @@ def gather(data: bytes) -> Metadata:
     if not found.packets:
         _search(data, found)
     if walker is None:
-        for part in (data[:TAIL], data[TAIL:][-TAIL:]):
+        for part in (data[:TAIL], data[max(TAIL, len(data) - TAIL) :]):
             for label in _LABEL.findall(part)[:8]:
                 found.add("file", "aigc", label.decode("utf-8", "replace"))
     return found
