@@ -219,7 +219,6 @@ def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 MODELS = os.environ.get("TEST_MODELS", "")
 """A folder of pulled models, for what needs the published weights."""
 SAID = {
-    "aasist": [[2.3640776, -2.5568724], [2.4839172, -2.7238119]],
     "aasist-l": [[3.5494804, -3.1766648], [3.7695546, -3.388062]],
 }
 """What PyTorch 2.13.0 and the published network say of the same noise."""

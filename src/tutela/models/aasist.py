@@ -1,4 +1,4 @@
-"""AASIST: the network that tells synthetic voices from real ones, from its weights to ONNX.
+"""AASIST-L: the network that tells synthetic voices from real ones, from its weights to ONNX.
 
 Jung et al., "AASIST: Audio Anti-Spoofing using Integrated Spectro-Temporal Graph Attention
 Networks", ICASSP 2022. Its authors publish weights (MIT) for PyTorch; the graph they belong to is
@@ -31,37 +31,36 @@ _STEPS: Final = 29
 _ROWS: Final = 23
 """… and bands, after pooling by three."""
 
+_WIDTH: Final = 24
+"""Channels of the first graph layers; the larger AASIST has others, and other shares."""
+_SPECTRAL: Final = 0.4
+"""Share of the bands that are kept as nodes, …"""
+_TEMPORAL: Final = 0.5
+"""… of the moments, …"""
+_MIXED: Final = 0.7
+"""… and of both once they were mixed."""
+_WARM: Final = 2.0
+"""Temperature of the attention among nodes of one kind, …"""
+_HOT: Final = 100.0
+"""… and of both."""
+
 Weights = Mapping[str, NDArray[Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What the weights don't say by their sizes: shares of nodes kept, and temperatures."""
-
-    spectral: float
-    temporal: float
-    mixed: float
-    warm: float = 2.0
-    hot: float = 100.0
-
-
-SHAPES: Final = {64: Shape(0.5, 0.7, 0.5), 24: Shape(0.4, 0.5, 0.7)}
-"""By the width of the graph layers: of AASIST, and of AASIST-L."""
-
-
 def convert(data: bytes) -> bytes:
-    """An ONNX model from the file of weights, AASIST's or AASIST-L's.
+    """An ONNX model from the file of AASIST-L's weights.
 
     Its input `sound` is float32 (n, `SAMPLES`), ±1 at full scale, 16 kHz; its output `logits` is
     float32 (n, 2): the logits of "made" and "spoken". Raises `ConfigurationError`.
     """
     weights = checkpoint.read(data)
     try:
-        width = len(weights["GAT_layer_S.att_weight"])
-        return _Network(weights, SHAPES[width]).build()
+        if weights["GAT_layer_S.att_weight"].shape != (_WIDTH, 1):
+            raise ValueError("layers of another width")
+        return _Network(weights).build()
     except (KeyError, ValueError, IndexError) as error:
         raise ConfigurationError(
-            "these weights are not AASIST's or AASIST-L's; pull the model again"
+            "these weights are not AASIST-L's; pull the model again"
         ) from error
 
 
@@ -78,7 +77,6 @@ def filters() -> NDArray[np.float32]:
 @dataclass
 class _Network:
     weights: Weights
-    shape: Shape
     graph: Graph = field(default_factory=Graph)
 
     def build(self) -> bytes:
@@ -86,9 +84,9 @@ class _Network:
         bands = self._nodes(heard, axis=3)
         bands = self.graph.add("Add", bands, self._weight("pos_S"))
         bands = self._attend(bands, "GAT_layer_S")
-        bands, rows = self._keep(bands, _ROWS, "pool_S", self.shape.spectral)
+        bands, rows = self._keep(bands, _ROWS, "pool_S", _SPECTRAL)
         times = self._attend(self._nodes(heard, axis=2), "GAT_layer_T")
-        times, steps = self._keep(times, _STEPS, "pool_T", self.shape.temporal)
+        times, steps = self._keep(times, _STEPS, "pool_T", _TEMPORAL)
         first = self._branch(times, steps, bands, rows, 1)
         second = self._branch(times, steps, bands, rows, 2)
         times, bands, master = (
@@ -150,7 +148,7 @@ class _Network:
         told = self.graph.add("Tanh", self._linear(self._pairs(x), f"{name}.att_proj"))
         board = self.graph.add("MatMul", told, self._weight(f"{name}.att_weight"))
         board = self.graph.add("Squeeze", board, self._ints(3))
-        return self._project(x, self._soften(board, self.shape.warm), name)
+        return self._project(x, self._soften(board, _WARM), name)
 
     def _branch(
         self, times: str, steps: int, bands: str, rows: int, number: int
@@ -159,8 +157,8 @@ class _Network:
         layer = f"HtrgGAT_layer_ST{number}"
         master = self._weight(f"master{number}")
         times, bands, master = self._mix(times, steps, bands, rows, master, f"{layer}1")
-        bands, rows = self._keep(bands, rows, f"pool_hS{number}", self.shape.mixed)
-        times, steps = self._keep(times, steps, f"pool_hT{number}", self.shape.mixed)
+        bands, rows = self._keep(bands, rows, f"pool_hS{number}", _MIXED)
+        times, steps = self._keep(times, steps, f"pool_hT{number}", _MIXED)
         more = self._mix(times, steps, bands, rows, master, f"{layer}2")
         added = zip((times, bands, master), more, strict=True)
         times, bands, master = (self.graph.add("Add", *pair) for pair in added)
@@ -181,10 +179,10 @@ class _Network:
         alike = kind[:, None] == kind[None, :]
         pairs = np.stack([alike & ~kind, alike & kind, ~alike], axis=-1)
         board = add("ReduceSum", add("Mul", board, self._real(pairs)), self._ints(3), keepdims=0)
-        mixed = self._project(x, self._soften(board, self.shape.hot), name)
+        mixed = self._project(x, self._soften(board, _HOT), name)
         told = add("Tanh", self._linear(add("Mul", x, master), f"{name}.att_projM"))
         board = add("MatMul", told, self._weight(f"{name}.att_weightM"))
-        board = self._soften(add("Transpose", board, perm=[0, 2, 1]), self.shape.hot)
+        board = self._soften(add("Transpose", board, perm=[0, 2, 1]), _HOT)
         heard = self._linear(add("MatMul", board, x), f"{name}.proj_with_attM")
         master = add("Add", heard, self._linear(master, f"{name}.proj_without_attM"))
         sizes = self.graph.constant(np.array([steps, rows]))
