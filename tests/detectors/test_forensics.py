@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,6 +75,23 @@ def assert_in_box(heat: str, box: tuple[float, float, float, float]) -> None:
     assert (cells & inside).sum() >= inside.sum() / 2
 
 
+ALONE = """
+import sys
+from pathlib import Path
+from tutela.detectors import Options, Subject, forensics, forensics_kernels
+from tutela.media import decode
+files = [Path(name).read_bytes() for name in sys.argv[1:]]
+contents = [Subject(data=data, media=decode(data)) for data in files]
+loops = [loop for loop in vars(forensics_kernels).values() if hasattr(loop, "signatures")]
+forensics.FORENSICS.prepare(Options())
+loaded = [len(loop.signatures) for loop in loops]
+assert any(loaded)
+for content in contents:
+    print(len(forensics.FORENSICS.examine(content)))
+late = [len(loop.signatures) for loop in loops]
+print("late:", sum(late) - sum(loaded))
+"""
+
 SHARES = (BOX[0] / 900, BOX[1] / 600, BOX[2] / 900, BOX[3] / 600)
 
 
@@ -124,8 +144,20 @@ class TestFinding:
             assert len(heat) <= 200
             assert len(heat.split("/")) == rows
 
-    def test_works_in_the_sandbox_alone(self) -> None:
+    def test_finds_in_the_sandbox(self, tmp_path: Path) -> None:
+        """Nothing is loaded once content is seen: the sandbox would refuse it."""
         assert in_sandbox(FORENSICS)
+        files = {
+            "once.jpg": encoded(photo("coffee"), quality=90),
+            "cropped.jpg": encoded(altered().crop((3, 5, 900, 600)), quality=95),
+            "altered.png": encoded(altered(), "PNG"),
+        }
+        for name, data in files.items():
+            (tmp_path / name).write_bytes(data)
+        done = subprocess.run(
+            [sys.executable, "-c", ALONE, *files], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.stdout.split() == ["0", "1", "1", "late:", "0"], done.stderr
 
     def test_thinned_rows_show_the_same_region(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(forensics, "READ", 250_000)
@@ -142,6 +174,8 @@ class TestNotForIt:
             (MediaFacts("gif", 900, 600, 1), False),
             (MediaFacts("png", 900, 600, 3), False),
             (MediaFacts("jpeg", 900, 200, 1), False),
+            (MediaFacts("jpeg", 4000, 3000, 1), True),
+            (MediaFacts("png", 4000, 3000, 1), False),
             (MediaFacts("jpeg", 9000, 6000, 1), False),
             (MediaFacts(), False),
         ],

@@ -32,8 +32,9 @@ from tutela.media.types import MediaFacts
 
 __all__ = ["FORENSICS", "Forensics", "Traces", "examined", "likelihood", "steps", "traces"]
 
-FORMATS = frozenset({"jpeg", "png"})
-LEAST_SIDE, MOST_PIXELS = 256, 16_000_000
+MOST_PIXELS = {"jpeg": 16_000_000, "png": 8_000_000}
+"""Of the formats that are looked at: a PNG takes twice the memory."""
+LEAST_SIDE = 256
 READ = 4_000_000
 """Pixels above which not every row of blocks is read."""
 GRID = 13
@@ -101,7 +102,8 @@ def traces(rgb: Rgb, quantised: Steps | None) -> Traces:
     from a lossless file. Each side has to be `LEAST_SIDE` pixels at least.
     """
     height, width = rgb.shape[:2]
-    flat = np.ascontiguousarray(rgb).reshape(height, 3 * width)
+    # Writable, too: loops are compiled for one kind of array alone.
+    flat = np.require(rgb, requirements=("C", "W")).reshape(height, 3 * width)
     luma = np.empty((height, width), np.uint8)
     kernels.grey(flat, luma)
     stride = math.ceil(height * width / READ)
@@ -279,7 +281,10 @@ _ZIGZAG = np.array(
 
 
 def examined(data: bytes, kind: str) -> tuple[Traces, int] | None:
-    """The traces in a file of `FORMATS`, and its EXIF orientation; None if it is not for this."""
+    """The traces in a JPEG or PNG file, and its EXIF orientation; None if it is not for this.
+
+    Raises what decoders raise for damaged files.
+    """
     if kind == "jpeg":
         space = simplejpeg.decode_jpeg_header(data)[2]
         quantised = steps(data)
@@ -290,7 +295,8 @@ def examined(data: bytes, kind: str) -> tuple[Traces, int] | None:
     with PngImagePlugin.PngImageFile(io.BytesIO(data)) as image:
         if image.mode not in ("RGB", "L", "P") or "transparency" in image.info:
             return None
-        return traces(np.asarray(image.convert("RGB")), None), 1
+        colours = image if image.mode == "RGB" else image.convert("RGB")
+        return traces(np.array(colours), None), 1
 
 
 @cache
@@ -316,19 +322,20 @@ class Forensics:
     cost: float = 25.0
 
     def prepare(self, options: Options) -> None:
-        """Compile the loops, read the table."""
+        """Read the table; run every loop once, as none can be loaded in the sandbox later."""
         del options
         _table()
-        side = LEAST_SIDE
-        traces(np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8), None)
-        traces(np.zeros((side, side, 3), np.uint8), np.ones((8, 8)))
+        noise = np.random.default_rng(0).integers(64, 192, (LEAST_SIDE, LEAST_SIDE, 3), np.uint8)
+        once = simplejpeg.decode_jpeg(simplejpeg.encode_jpeg(noise, 50))
+        examined(simplejpeg.encode_jpeg(once, 95), "jpeg")
+        traces(once[3:, 5:], None)
 
     def applies(self, facts: MediaFacts) -> bool:
         """Still pictures of a format and size that can bear traces."""
-        if facts.format not in FORMATS or facts.frame_count != 1:
+        most = MOST_PIXELS.get(facts.format, 0)
+        if facts.frame_count != 1 or min(facts.width, facts.height) < LEAST_SIDE:
             return False
-        pixels = facts.width * facts.height
-        return min(facts.width, facts.height) >= LEAST_SIDE and pixels <= MOST_PIXELS
+        return facts.width * facts.height <= most
 
     def examine(self, subject: Subject) -> Sequence[Finding]:
         """One finding with a map if a region stands out."""
