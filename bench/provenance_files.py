@@ -566,6 +566,12 @@ def innocent() -> Iterator[File]:
     yield File("a recipe", png({"Description": "Steps: 20, then stir. Seed: poppy"}), None)
     yield File("a caption", png({"Description": "A talk on Midjourney and ComfyUI"}), None)
     yield File("other JSON", png({"Comment": json.dumps({"steps": [1], "seed": 2})}), None)
+    drawn = {"nodes": [{"id": 1, "type": "http"}, {"id": 2, "type": "mail"}], "links": [[1, 1, 2]]}
+    yield File("another program's nodes", png({"workflow": json.dumps(drawn)}), None)
+    asked = json.dumps({"request_type": "GET", "prompt": "who?"})
+    yield File("a request", png({"Comment": asked}), None)
+    yield File("a dream", png({"Dream": "I was flying - it was fine"}), None)
+    yield File("postprocessing", png({"postprocessing": "scanned, deskewed"}), None)
     yield File("a commit", png({"prompt": "what do you see?", "workflow": "ci.yml"}), None)
     for tool in ("Imagen AI Desktop", "Aurora HDR", "f.lux", "Adobe Photoshop 26.0", "Krita"):
         yield File(f"editor {tool}", saved("JPEG", exif=exif({0x0131: tool})), None)

@@ -96,6 +96,8 @@ _MODELS = re.compile(r"(?:Model|Unet|\"(?:diffusion_)?model\")\s?:\s?\"?([^,\"\n
 _JOB = re.compile(r"Job ID: [0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _SIGNATURE = re.compile(r"Signature: ?[A-Za-z0-9+/=_-]{40,}")
+_FLAGS = re.compile(r"\s-[sSWHC]\s?\d")
+_AFTERWARDS = re.compile(r"Postprocess|[Uu]pscale|GFPGAN|CodeFormer")
 _LABEL = re.compile(r'"Label"\s*:\s*"?([123])"?')
 
 _SURENESS = {"1": None, "2": 0.6, "3": 0.6}
@@ -153,13 +155,13 @@ def _one(note: Note, fields: Mapping[str, str]) -> Iterator[tuple[str, Evidence]
         case "invokeai_metadata" | "sd-metadata" | "invokeai_graph" | "invokeai_workflow":
             yield from _invoke(note)
             return
-        case "dream":
+        case "dream" if _FLAGS.search(text):
             claim = (
                 EDITED if re.search(r"\s(?:-I|--init_img|-M|--init_mask)\s", text) else GENERATED
             )
             yield "InvokeAI", _say("InvokeAI", where, claim)
             return
-        case "postprocessing":
+        case "postprocessing" if _AFTERWARDS.search(text):
             yield "upscaler", _say("AI upscaling or face restoration", where, EDITED)
             return
         case "imagedescription" if _SIGNATURE.fullmatch(text):
@@ -284,7 +286,8 @@ def _json(note: Note, fields: Mapping[str, str]) -> Iterator[tuple[str, Evidence
         edited = any(name.startswith(("initimage", "maskimage", "maskblur")) for name in params)
         version = _string(params, "swarm_version")
         yield "SwarmUI", _say("SwarmUI", where, EDITED if edited else GENERATED, version)
-    elif (kind := _string(data, "request_type")) or {"uc", "n_samples"} <= data.keys():
+    elif {"prompt", "uc", "steps"} <= data.keys():
+        kind = _string(data, "request_type")
         edited = any(word in kind for word in ("Img2Img", "Infill", "Image2Image"))
         version = _string(fields, "source").rsplit(" ", 1)[0]
         yield "NovelAI", _say("NovelAI", where, EDITED if edited else GENERATED, version)

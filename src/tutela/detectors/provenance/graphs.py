@@ -12,6 +12,14 @@ from tutela.detectors.provenance.evidence import EDITED, GENERATED
 MAX_NODES: Final = 4096
 
 _LATENT: Final = ("latent_image", "latent", "samples", "latents")
+_MAKING: Final = (
+    "Sampler",
+    "VAEDecode",
+    "SaveImage",
+    "PreviewImage",
+    "CLIPTextEncode",
+    "LoadImage",
+)
 _MUTED: Final = frozenset({2, 4})
 """Modes of a node that does not run: never, bypassed."""
 
@@ -84,6 +92,7 @@ def graph(value: object) -> dict[str, Node]:
 
 
 def _workflow(value: Mapping[str, Any]) -> dict[str, Node]:
+    """Other programs draw nodes and links too: one of those that make pictures must be there."""
     ends: dict[object, str] = {}
     links = value.get("links")
     for link in (links if isinstance(links, list) else [])[: 4 * MAX_NODES]:
@@ -101,7 +110,8 @@ def _workflow(value: Mapping[str, Any]) -> dict[str, Node]:
             link = slot.get("link") if isinstance(slot, dict) else None
             if isinstance(link, int) and link in ends:
                 node.parents[str(slot.get("name"))] = ends[link]
-    return nodes
+    known = any(word in node.kind for node in nodes.values() for word in _MAKING)
+    return nodes if known else {}
 
 
 def claim(nodes: Mapping[str, Node]) -> tuple[str, str]:
