@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -342,7 +343,7 @@ def changed(source: Source, count: int) -> None:
     def features(media: Media) -> list[Features]:
         return [extract(frame.luma) for frame in media.frames]
 
-    print(f"\nChanged: {count} films of 8 s in the bank; found by vpdq, by local on key frames")
+    print(f"\nChanged: {count} films of 8 s in the bank; found by vpdq, by local on 8 key frames")
     originals = [source.film(300 + n, 8) for n in range(count)]
     decoded = [films.encode(pictures) for pictures in originals]
     bank = Bank([ours(data)[1].value for data in decoded])
@@ -365,7 +366,8 @@ def changed(source: Source, count: int) -> None:
 def local_media(data: bytes) -> Media:
     from tutela.signals.local import LOCAL
 
-    return decoding.decode(data, FILMS, detail=LOCAL.detail, colour=False, sound=False)
+    few = replace(FILMS, max_frames=8)
+    return decoding.decode(data, few, detail=LOCAL.detail, colour=False, sound=False)
 
 
 def unrelated(source: Source, most: int) -> None:

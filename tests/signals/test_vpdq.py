@@ -125,6 +125,19 @@ def test_a_stretch_that_two_films_share(pace: float) -> None:
     assert match.end == pytest.approx(times[-1], abs=0.01)
 
 
+def test_a_stretch_that_is_altered() -> None:
+    # Under a logo, say: most frames are beyond the radius, and one is not.
+    clear, faint = copied(LONG[100:110], bits=20), copied(LONG[100:110], bits=46)
+    altered = [*faint[:4], clear[4], *faint[5:]]
+    match = only(film(altered))
+    assert match.query_share == pytest.approx(0.1)
+    assert match.distance == 46
+    assert (match.start, match.end) == (0, pytest.approx(3.6, abs=0.01))
+    times = [7.0, 1.0, 21.0, 14.0, 0.0, 30.0, 11.0, 25.0, 4.0, 18.0]
+    scattered = sorted(retimed(altered, times), key=lambda moment: moment.at)
+    assert not matches(film(scattered), BANK)
+
+
 def test_frames_that_are_alike_here_and_there_are_no_stretch() -> None:
     # Six frames in common, each somewhere else.
     strange = track(9, 200)

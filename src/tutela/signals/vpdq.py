@@ -35,10 +35,16 @@ DENSE = 0.6
 MOST = 16_384
 """Frames of one value."""
 
+LOOSE = 56
+"""Bits within which the frames of a stretch are alike: what a logo, a subtitle or a slight crop
+does. Frames of other films are beyond 80; that so many are nearer, and in step, is no chance."""
+
 _SLACK = 0.35
 """Seconds by which a frame may be out of step."""
 _GAP = 2.0
 """Seconds without a match that end a stretch."""
+_WORK = 2_000_000
+"""Pairs of frames that are looked at for each speed, in search of the best line."""
 _CANDIDATES = 64
 """Entries that are compared frame by frame: those that most frames of the content are near to."""
 _TURNED = 32
@@ -201,15 +207,15 @@ def compare(query: Frames, entry: Frames, radius: int) -> Shared | None:
     """What two films share, if that makes them match."""
     if not len(query.words) or not len(entry.words):
         return None
-    here, there = kernels.nearest(query.words, entry.words, radius)
+    here, there = kernels.nearest(query.words, entry.words, LOOSE)
     near = here <= radius
     if not near.any():
         return None
     query_share, index_share = float(near.mean()), float((there <= radius).mean())
     if max(query_share, index_share) < SHARE:
-        if near.sum() < STEPS or (there <= radius).sum() < STEPS:
+        if (here <= LOOSE).sum() < STEPS or (there <= LOOSE).sum() < STEPS:
             return None
-        shared = _in_step(query, entry, radius)
+        shared = _in_step(query, entry)
         if shared is None:
             return None
         near = shared
@@ -218,10 +224,11 @@ def compare(query: Frames, entry: Frames, radius: int) -> Shared | None:
     return Shared(query_share, index_share, distance, start, end)
 
 
-def _in_step(query: Frames, entry: Frames, radius: int) -> NDArray[np.bool_] | None:
+def _in_step(query: Frames, entry: Frames) -> NDArray[np.bool_] | None:
     """The frames of a stretch that both films show in step, if it is long enough."""
-    paired = kernels.pairs(query.words, entry.words, radius, 32)
-    on = kernels.aligned(paired, query.times, entry.times, _SLACK, 128)
+    paired = kernels.pairs(query.words, entry.words, LOOSE, 32)
+    anchors = min(max(_WORK // len(paired), 8), 128)
+    on = kernels.aligned(paired, query.times, entry.times, _SLACK, anchors)
     for start, end in _stretches(query.times, on):
         within = (query.times >= start) & (query.times <= end)
         count = int((on & within).sum())
