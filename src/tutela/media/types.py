@@ -92,6 +92,10 @@ class Sound:
         return len(self.samples) / RATE
 
 
+ANIMATIONS = frozenset({"avif", "gif", "heif", "png", "tiff", "webp"})
+"""Formats of pictures that may have several frames, which are counted, not timed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Media:
     """The decoded, bounded form of content."""
@@ -117,7 +121,7 @@ class Media:
     def part(self, frame: Frame) -> str:
         """What people call this frame of the content: `frame 3`, `frame 0 on black`, `""`; in a
         film `0:07.25`, minutes and seconds."""
-        if self.duration and frame.at is not None and not frame.background:
+        if self.format not in ANIMATIONS and frame.at is not None:
             return clock(frame.at)
         whole = len(self.frames) == 1 and self.frame_count == 1
         if frame.background:
