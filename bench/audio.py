@@ -1,6 +1,6 @@
 """Finding known sound in excerpts of it, beside Chromaprint; speed; where somebody speaks.
 
-    python bench/audio.py --sounds FOLDER [--sounds FOLDER …] [--tuned-on REGEX] [--peer fpcalc]
+    python bench/audio.py --sounds FOLDER [--sounds FOLDER …] [--most N] [--peer fpcalc]
 
 Every sound of the folders (and pieces of music that are generated here) goes into a bank. Then an
 excerpt of each is altered and looked up among all of them, from samples to matches, through the
@@ -21,11 +21,13 @@ import io
 import json
 import re
 import subprocess
+import sys
 import tempfile
 import time
 import wave
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import av
 import numpy as np
@@ -40,6 +42,7 @@ from tutela.signals import Fingerprint
 from tutela.signals.audio import AUDIO
 from tutela.store import Store
 
+T = TypeVar("T")
 Samples = NDArray[np.int16]
 Alteration = Callable[[Samples, np.random.Generator], Samples]
 
@@ -236,7 +239,7 @@ ALTERED: dict[str, Alteration] = {
     "telephone": telephone,
 }
 MAIN = tuple(ALTERED)[:6]
-"""Those of which every sound is excerpted; of the others one in three."""
+"""Those that `--most` excerpts are tried with; the others with a third of that."""
 SHORTER = ("as it is", "MP3 64 kbit/s", "white noise 10 dB, MP3 64")
 
 
@@ -354,16 +357,21 @@ class Bench:
                     assert match.end is not None
                     off += [match.start, abs(len(sound) / RATE - match.end)]
                 elif (i, other) not in self.same:
-                    if self._shared(part, other):
+                    if self.shared(part, other):
                         self.same.add((i, other))
                     else:
                         self.false.append((name, self.sounds[i][0], self.sounds[other][0]))
         return right, off
 
-    def _shared(self, part: Samples, other: int) -> bool:
+    def shared(self, part: Samples, other: int) -> bool:
         """Whether any second of the excerpt is in the other sound's samples."""
         pieces = [part[at : at + RATE] for at in range(0, len(part) - RATE + 1, RATE // 2)]
         return max(correlation(piece, self.sounds[other][1]) for piece in pieces) >= ALIKE
+
+
+def spread(items: list[T], most: int) -> list[T]:
+    """At most so many, evenly spread."""
+    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, most).astype(int))]
 
 
 def speech_shares(groups: dict[str, list[Samples]]) -> None:
@@ -386,6 +394,7 @@ def main() -> None:
     parser.add_argument("--sounds", type=Path, action="append", default=[], metavar="FOLDER")
     parser.add_argument("--tuned-on", type=re.compile, metavar="REGEX")
     parser.add_argument("--generated", type=int, default=250, help="pieces of generated music")
+    parser.add_argument("--most", type=int, default=400, help="excerpts an alteration")
     parser.add_argument("--peer", metavar="FPCALC", help="Chromaprint's fpcalc")
     parser.add_argument("--only-speech-activity", action="store_true")
     given = parser.parse_args()
@@ -422,27 +431,33 @@ def main() -> None:
         peer = Chromaprint(given.peer, Path(place)) if given.peer else None
         held = [peer.fingerprint(sound) for _, sound in sounds] if peer else []
         results: list[tuple[str, int, int, list[float], list[float]]] = []
-        strangers: list[float] = []
+        strangers: list[tuple[float, Samples, int]] = []
         for seconds in (5.0, 10.0, 3.0, 2.0):
             excerpts = bench.excerpts(seconds)
             for name in ALTERED if seconds == 5 else SHORTER:
-                some = excerpts if seconds == 5 and name in MAIN else excerpts[::3]
+                most = given.most if seconds == 5 and name in MAIN else given.most // 3
+                # Unaltered, all are looked up: that is most pairs of sounds for the least time.
+                if seconds == 5 and name == "as it is":
+                    most = len(excerpts)
+                some = spread(excerpts, most)
                 altered = [ALTERED[name](part, random) for _, part, _ in some]
                 right, off = bench.look_up(name, some, altered)
                 own: list[float] = []
-                for (i, _, _), sound in zip(some, altered, strict=True):
+                for (i, part, _), sound in zip(some, altered, strict=True):
                     if peer is None:
                         break
                     asked = peer.fingerprint(sound)
                     own.append(peer.distance(asked, held[i]))
-                    if seconds == 5:
+                    if seconds == 5 and name in MAIN:
                         strangers += [
-                            peer.distance(asked, other)
+                            (peer.distance(asked, other), part, j)
                             for j, other in enumerate(held)
-                            if j != i and (i, j) not in bench.same
+                            if j != i
                         ]
+                print(f"{seconds:g} s {name}: {right} of {len(some)}", file=sys.stderr)
                 results.append((f"{seconds:g} s {name}", right, len(some), off, own))
-        limit = min(strangers, default=0.0)
+        strangers.sort(key=lambda stranger: stranger[0])
+        limit = next((d for d, part, j in strangers if not bench.shared(part, j)), 0.0)
         print(f"\n{'excerpt':34} {'found':>16} {'span off, s':>12}", end="")
         print(f" {'Chromaprint':>12}" if peer else "")
         for name, right, count, off, own in results:
