@@ -34,8 +34,8 @@ from tutela.media.types import RATE, Sound
 READ = "librispeech"
 """The real voices whose recordings the scores are calibrated on."""
 RECODED = {"mp3": ("mp3", "libmp3lame", 64_000), "aac": ("adts", "aac", 64_000)}
-SPREAD = 2.33
-"""Standard deviations above a source's mean score that one voice in a hundred exceeds."""
+SPREAD = 2.58
+"""Standard deviations above a source's mean score that one voice in 200 exceeds."""
 LIMIT = 2.0
 """How far from the mean a recording may be, where 1 is usual."""
 SILENCE = 0.02
@@ -134,26 +134,13 @@ def fit(samples: Sequence[Sample]) -> Calibration:
     say, from all that is alike."""
     plain = [sample for sample in samples if not sample.coding]
     mean, precision = _gaussian([sample for sample in plain if sample.source == READ])
-    known = Calibration(mean, precision, LIMIT, SILENCE, 0, 0, 0, 0)
+    known = Calibration(mean, precision, LIMIT, SILENCE, 0, 0)
     real = [each for each in plain if not each.made and known.knows(each.recording)]
     made = [each for each in plain if each.made and known.knows(each.recording)]
     high = max(_reach(group) for group in _groups(real))
-    low = float(np.median([each.score for each in real if each.source == READ]))
-    often = _share([each.score >= high for each in made])
-    real_often = _share([each.score >= high for each in real])
-    # One program makes voices that score alike: programs are counted, also those whose recordings
-    # are not alike, as others may make such voices on recordings that are.
-    seldom = _share([np.median([s.score for s in group]) <= low for group in _groups(plain, True)])
-    return Calibration(
-        mean,
-        precision,
-        LIMIT,
-        SILENCE,
-        low,
-        high,
-        seldom / (seldom + 0.5),
-        min(MOST, often / (often + real_often)),
-    )
+    often, wrongly = (_share([each.score >= high for each in group]) for group in (made, real))
+    likely = min(MOST, often / (often + wrongly))
+    return Calibration(mean, precision, LIMIT, SILENCE, high, likely)
 
 
 def _gaussian(samples: Sequence[Sample]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

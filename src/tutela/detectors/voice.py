@@ -31,7 +31,7 @@ SECONDS: Final = 60.0
 """For one content: each stretch takes the network about a third of a second on one core."""
 
 OUTSIDE: Final = "outside the recordings it was calibrated on: nothing can be told"
-BETWEEN: Final = "between what real and made voices reach: nothing can be told"
+BELOW: Final = "no higher than real voices score, and some made ones: nothing can be told"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Voice:
         likelihood, detail = None, OUTSIDE
         if self._calibration.knows(recording(heard)):
             likelihood = self._calibration.likelihood(score)
-            detail = BETWEEN if likelihood is None else ""
+            detail = BELOW if likelihood is None else ""
         return (
             Finding(
                 VOICE,

@@ -52,13 +52,11 @@ class Calibration:
     """Distance from the mean, root mean square over the traits, of a recording that is alike."""
     silence: float
     """Share of digital silence up to which it is."""
-    low: float
     high: float
-    """Between these scores there is nothing to be said."""
-    seldom: float
-    """Likelihood that a voice was made, for as many made ones as real ones, up to the lower …"""
+    """The score from which a voice counts as made. Below it nothing is said: of some programs, the
+    voices score as real ones do."""
     often: float
-    """… and from the higher one on."""
+    """Likelihood that a voice with such a score was made, for as many made ones as real ones."""
 
     def distance(self, recording: Recording) -> float:
         """How unlike the recordings of the calibration one is; about 1 for those."""
@@ -72,9 +70,7 @@ class Calibration:
 
     def likelihood(self, score: float) -> float | None:
         """How likely a voice was made, by its score; None where that can't be told."""
-        if score >= self.high:
-            return self.often
-        return self.seldom if score <= self.low else None
+        return self.often if score >= self.high else None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -102,7 +98,7 @@ class Calibration:
         return cls.from_json(json.loads(path.read_text("utf-8")))
 
 
-_NUMBERS: Final = ("limit", "silence", "low", "high", "seldom", "often")
+_NUMBERS: Final = ("limit", "silence", "high", "often")
 
 
 def describe(samples: NDArray[np.int16]) -> Recording:
