@@ -271,3 +271,36 @@ def test_yunet_is_read_as_its_authors_do():
         )
         assert found.points[0] == pytest.approx((column * stride, (row + 0.1) * stride))
         assert found.points[3] == pytest.approx(((column + 0.7) * stride, (row + 0.8) * stride))
+
+
+@settings(derandomize=True, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(0.4, 1), st.integers(0, 40), st.integers(0, 40),
+            st.integers(0, 20), st.integers(0, 20),
+        ),
+        max_size=12,
+    )
+)  # fmt: skip
+def test_of_boxes_that_overlap_the_best_stays(given):
+    """As a naive search has it."""
+    rows = sorted(given, key=lambda row: -row[0])
+    boxes = [(x, y, x + width, y + height) for _, x, y, width, height in rows]
+    kept = []
+    for box in boxes:
+        if box[0] < box[2] and box[1] < box[3] and all(_shared(box, other) < 0.3 for other in kept):
+            kept.append(box)
+    scores = np.array([row[0] for row in rows])
+    found = faces._distinct(
+        scores, np.array(boxes, float).reshape(-1, 4), np.zeros((len(rows), 4, 2))
+    )
+    assert [tuple(face.box) for face in found] == kept
+
+
+def _shared(one, other):
+    cells = [
+        {(x, y) for x in range(box[0], box[2]) for y in range(box[1], box[3])}
+        for box in (one, other)
+    ]
+    return len(cells[0] & cells[1]) / len(cells[0] | cells[1])

@@ -8,6 +8,7 @@ faces, where it was pulled.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -179,17 +180,22 @@ def _anchors() -> NDArray[np.float64]:
 def _distinct(scores: NDArray[Any], boxes: NDArray[Any], points: NDArray[Any]) -> list[Face]:
     """Each face once: of boxes that overlap, the best."""
     kept: list[Face] = []
-    for index in np.argsort(-scores, kind="stable"):
-        box = boxes[index].astype(np.float64)
-        if (box[2:] > box[:2]).all() and all(_overlap(box, face.box) < SAME for face in kept):
-            kept.append(Face(float(scores[index]), box, points[index].astype(np.float64)))
+    boxes = boxes.astype(np.float64)
+    waiting = np.argsort(-scores, kind="stable")
+    waiting = waiting[(boxes[waiting, 2:] > boxes[waiting, :2]).all(1)]
+    while len(waiting):
+        best = waiting[0]
+        kept.append(Face(float(scores[best]), boxes[best], points[best].astype(np.float64)))
+        waiting = waiting[1:][_overlap(boxes[best], boxes[waiting[1:]]) < SAME]
     return kept
 
 
-def _overlap(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
-    common = float(np.prod(np.maximum(0, sides)))
-    return common / float(np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2]) - common)
+def _overlap(one: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share of two boxes together that both cover, for one and each of the others."""
+    sides = np.minimum(one[2:], others[:, 2:]) - np.maximum(one[:2], others[:, :2])
+    common = np.maximum(0, sides).prod(1)
+    areas = (others[:, 2:] - others[:, :2]).prod(1) + (one[2:] - one[:2]).prod()
+    return np.asarray(common / (areas - common))
 
 
 def _up(size: int) -> int:
@@ -204,3 +210,7 @@ def _blazeface() -> Model:
         raise ModelDamaged("Tutela's own model blazeface is damaged; install Tutela anew")
     backend, _ = onnx(data)
     return Model(BLAZEFACE, backend)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_blazeface.cache_clear)
