@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 
 from tutela import detectors
 from tutela._wire import SIGHTS
 from tutela.content import Content
 from tutela.detectors import Detector, Options, Sight, Subject
+from tutela.errors import Reason, Rejected
 from tutela.examine import Examination, Wanted
 from tutela.findings import FAILURE, Finding
+from tutela.media.views import View
 from tutela.sandbox import Sandbox
 
+DIGEST = "sha256"
 MADE = frozenset(SIGHTS)
+AT_ONCE = MADE - {Sight.LARGE}
+"""What is made while content is decoded for the first time, if it may be needed: large views are
+for few, and all others are to see the same whether or not those are there."""
 
 
 class Panel:
@@ -44,7 +50,7 @@ class Panel:
             sight
             for detector in self.all
             if detector.kinds & kinds and not detectors.in_sandbox(detector)
-            for sight in detector.looks_at & MADE
+            for sight in detector.looks_at & AT_ONCE
         )
 
     def able(self, content: Content) -> tuple[Detector, ...]:
@@ -79,6 +85,7 @@ class Look:
         self._content = content
         self._examination = examination
         self._made = made
+        self._large: Sequence[View] = ()
         self._sandboxed: dict[str, list[Finding]] | None = None
 
     def __call__(self, detector: Detector, findings: Sequence[Finding]) -> list[Finding]:
@@ -89,13 +96,14 @@ class Look:
         if missing and (failure := self._make(detector, missing)):
             return [failure]
         seen = self._examination
+        views = self._large if Sight.LARGE in detector.looks_at else seen.views
         return detectors.examine(
             detector,
             Subject(
                 text=self._content.text,
                 facts=seen.media,
                 fingerprints=seen.fingerprints,
-                views=seen.views,
+                views=views,
                 sound=seen.sound,
                 findings=findings,
             ),
@@ -126,17 +134,26 @@ class Look:
         if done.rejected is not None:
             return _unseen(detector.name, done)
         self._made |= missing
-        views = done.views or self._examination.views
-        sound = done.sound or self._examination.sound
-        self._examination = Examination(
-            self._examination.fingerprints, self._examination.media, views=views, sound=sound
-        )
+        if Sight.LARGE in missing:
+            self._large = done.views
+        else:
+            self._examination = replace(
+                self._examination,
+                views=done.views or self._examination.views,
+                sound=done.sound or self._examination.sound,
+            )
         return None
 
     def _again(self, wanted: Wanted) -> Examination:
-        data, path = self._content.data, self._content.path
-        source: bytes | Path = path if path is not None else data or b""
-        return self._sandbox.examine(source, wanted, usual=False)
+        """Have the sandbox see the content once more; a file must still be the same."""
+        if self._content.path is None:
+            return self._sandbox.examine(self._content.data or b"", wanted, usual=False)
+        wanted = replace(wanted, signals=frozenset({DIGEST}))
+        done = self._sandbox.examine(self._content.path, wanted, usual=False)
+        if _digest(done) != _digest(self._examination):
+            changed = Rejected(Reason.UNREADABLE_FILE, "The file changed while it was examined.")
+            return Examination(rejected=changed)
+        return done
 
 
 def _able(detector: Detector, content: Content) -> bool:
@@ -146,6 +163,10 @@ def _able(detector: Detector, content: Content) -> bool:
         return detector.looks_at != {Sight.TEXT}
     # A look-up by fingerprints alone has nothing else to show.
     return bool(detector.looks_at & {Sight.FINGERPRINTS})
+
+
+def _digest(done: Examination) -> bytes | None:
+    return next((made.value for made in done.fingerprints if made.signal == DIGEST), None)
 
 
 def _unseen(name: str, done: Examination) -> Finding:
