@@ -20,6 +20,7 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +31,11 @@ from alterations import ALTERATIONS, Alteration, jpeg, read
 from machine import describe
 from photos import photos, resized
 from spliced import EDITS, HARMLESS, ONCE, WAYS, files, opened
-from tutela.detectors import forensics, synthetic
+from tutela.detectors import Options, Subject, examine, forensics, provenance, synthetic
 from tutela.detectors.forensics import likelihood, traces
+from tutela.findings import FAILURE, SYNTHETIC
 from tutela.media import decode
+from tutela.media.types import MediaFacts
 from tutela.signals.derivation import compare
 from tutela.signals.local import extract
 
@@ -176,10 +179,48 @@ def reliability(likely: Iterable[tuple[float, bool]]) -> None:
     print()
 
 
+def tell_fused(real: dict[str, Path], generated: Path) -> None:
+    """What all together say of generated pictures and of photographs, as published and anew."""
+    chosen = (provenance.PROVENANCE, forensics.FORENSICS, synthetic.SYNTHETIC)
+    for detector in chosen:
+        detector.prepare(Options())
+
+    def said(data: bytes) -> bool:
+        media = decode(data)
+        facts = MediaFacts(media.format, media.width, media.height, media.frame_count, len(data))
+        subject = Subject(data=data, media=media, facts=facts)
+        for detector in chosen:
+            if detector.applies(facts):
+                found = [*subject.findings, *examine(detector, subject)]
+                subject = replace(subject, findings=found)
+        if any(finding.kind == FAILURE for finding in subject.findings):
+            raise SystemExit("a detector failed")
+        return any(finding.kind == SYNTHETIC for finding in subject.findings)
+
+    told: dict[str, list[tuple[bool, bool]]] = defaultdict(list)
+    for name, folder in real.items():
+        for path in photos(folder)[::2]:
+            told[f"photographs: {name}"].append((said(path.read_bytes()), said(_anew(path))))
+    for path in sorted(generated.rglob("*.png")):
+        told[spectrum.source(path)].append((said(path.read_bytes()), said(_anew(path))))
+    print(
+        "| source | pictures | said to be synthetic, as published | saved as JPEG 90 | abstained |"
+    )
+    print("|---|---|---|---|---|")
+    for name, pairs in told.items():
+        plain, anew = (sum(pair[place] for pair in pairs) for place in (0, 1))
+        silent = 1 - (plain + anew) / (2 * len(pairs))
+        print(f"| {name} | {len(pairs)} | {plain} | {anew} | {silent:.0%} |")
+    print()
+
+
+def _anew(path: Path) -> bytes:
+    return jpeg(opened(path.read_bytes()), 90)
+
+
 def tell_model(name: str, folder: Path, real: Path, generated: Path) -> None:
     """A neural model's scores by source, and the table for `synthetic.toml`."""
     from tutela.detectors import synthetic_models as neural
-    from tutela.media.types import MediaFacts
     from tutela.media.views import View
 
     (model,) = [one for one in neural.load(folder) if one.adapter.name == name]
@@ -266,6 +307,7 @@ def main() -> None:
     tell_cost(paths[:: max(1, len(paths) // 8)])
     if asked.generated:
         real = {folder.name: folder for folder in (asked.photos, *asked.real)}
+        tell_fused(real, asked.generated)
         spectrum.report(real, asked.generated)
 
 
