@@ -13,7 +13,7 @@ from typing import Self
 
 from PIL import Image
 
-from tutela import cascade, outline, signals
+from tutela import cascade, heat, outline, signals
 from tutela.banks import canaries
 from tutela.banks.bank import Banks, Tier, admissible
 from tutela.banks.protect import Protected, Protection, Review
@@ -196,17 +196,19 @@ class Screener:
         return self.policy.explain(looked.findings, content.context, examination.media)
 
     def outline(self, content: Content, finding: Finding) -> Image.Image:
-        """A small grey picture of content with what survives of a protected photo drawn over it.
+        """A small grey picture of content with what a finding of its verdict says drawn over it.
 
-        `finding` is a derivative of a verdict on this content. Raises `Rejected` for content that
-        can't be decoded.
+        Of a derivative what survives of the protected photo, of `forensics` where the picture has
+        another past. Raises `Rejected` for content that can't be decoded.
         """
         wanted = Wanted(sights=frozenset({Sight.VIEWS}))
         examination = self.sandbox.examine(_source(content), wanted, usual=False)
         if examination.rejected is not None:
             raise examination.rejected
         by_part = {view.part: view for view in examination.views}
-        return outline.draw(by_part[finding.part], finding)
+        # What is said of the whole is drawn on the first that is shown of it.
+        view = by_part.get(finding.part, examination.views[0])
+        return heat.draw(view, finding) if finding.heat else outline.draw(view, finding)
 
     def warm(self, *, films: bool = False) -> None:
         """Start every worker, load every kernel and model now, so that no upload waits for it.

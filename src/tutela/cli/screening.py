@@ -57,7 +57,7 @@ def screen(
     ] = None,
     mask: Annotated[
         Path | None,
-        typer.Option(help="Write a picture of what survives of a protected photo, as PNG."),
+        typer.Option(help="Write a picture of what was found where in it, as PNG."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -88,21 +88,25 @@ def screen(
 
 
 def _draw(screener: Screener, content: Content, verdict: Verdict, out: Path) -> None:
-    """Write the picture of the likeliest derivative, and say on standard error what it shows."""
+    """Write the picture of what was found, and say on standard error what it shows.
+
+    The likeliest derivative; without one, where the picture has another past.
+    """
+    from tutela import heat, outline
     from tutela.findings import DERIVATIVE
-    from tutela.outline import describe
 
     shown = [found for found in verdict.findings if found.kind == DERIVATIVE]
     best = min(shown, key=lambda found: (found.tier == "benign", -(found.score or 0)), default=None)
+    best = best or next((found for found in verdict.findings if found.heat), None)
     if best is None:
-        typer.echo("No protected photo is in it: there is nothing to draw.", err=True)
+        typer.echo("Nothing was found in it that could be drawn.", err=True)
         return
     picture = screener.outline(content, best)
     try:
         picture.save(out, "PNG")
     except OSError as error:
         raise ConfigurationError(f"{out} can't be written: {error.strerror}") from error
-    typer.echo(describe(best), err=True)
+    typer.echo((heat if best.heat else outline).describe(best), err=True)
 
 
 def _in_order(names: list[str], verdicts: Iterator[Verdict] | Any) -> Iterator[Verdict]:
