@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from tutela.errors import StoreError
+from tutela.media.types import clock
 
 MATCH: Final = "match"
 """A fingerprint of the content is near an entry of a bank."""
@@ -170,6 +171,14 @@ class Finding:
             text += f", {self.overlap:.0%} of the photo"
         if self.changed is not None:
             text += f", {self.changed:.0%} of that changed"
+        if self.query_share is not None and self.index_share is not None:
+            text += f", {self.query_share:.0%} of the content, {self.index_share:.0%} of the entry"
+        if self.start is not None and self.end is not None:
+            text += f", {clock(self.start)} to {clock(self.end)}"
+        if self.low is not None and self.high is not None:
+            text += f", looks {self.low:.0f} to {self.high:.0f} years old"
+        for more in (self.claim, self.state, self.signer):
+            text += f", {more}" if more else ""
         if self.review:
             text += ", set aside" if self.review == "aside" else f", {self.review}"
         for more in (self.variant, self.part, self.detail):

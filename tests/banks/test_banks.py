@@ -176,3 +176,18 @@ def test_every_change_of_state_takes_a_new_number(store: Store, banks: Banks) ->
         head = store.head(connection)
     assert len({seq for seq, _ in rows}) == 7
     assert all(before < seq <= head and state == "deleted" for seq, state in rows)
+
+
+def test_of_a_film_neither_single_pictures_nor_the_sound_are_banked_unasked() -> None:
+    made = [
+        Fingerprint("sha256", bytes(32)),
+        Fingerprint("pdq", bytes(range(32)), 100, "0:01.00"),
+        Fingerprint("audio", b"sound", 100),
+    ]
+    new, left_out = bankable(made, film=True)
+    assert [entry.fingerprint.signal for entry in new] == ["sha256"]
+    assert len(left_out) == 1
+    new, left_out = bankable(made, film=True, sound=True)
+    assert [entry.fingerprint.signal for entry in new] == ["sha256", "audio"]
+    assert left_out == []
+    assert len(bankable(made)[0]) == 3

@@ -168,13 +168,25 @@ NOT_BANKED = frozenset({"sha1"})
 
 
 def bankable(
-    fingerprints: Iterable[Fingerprint], *, note: str = "", expires_at: datetime | None = None
+    fingerprints: Iterable[Fingerprint],
+    *,
+    film: bool = False,
+    sound: bool = False,
+    note: str = "",
+    expires_at: datetime | None = None,
 ) -> tuple[list[NewEntry], list[str]]:
-    """A file's fingerprints as entries, and why any was left out."""
+    """A file's fingerprints as entries, and why any was left out.
+
+    Of a `film` the pictures count together: one of them alone may be in many films. So may its
+    music: the sound is banked only with `sound`.
+    """
     new: list[NewEntry] = []
     left_out: list[str] = []
     for fingerprint in fingerprints:
-        if fingerprint.signal in NOT_BANKED:
+        if fingerprint.signal in NOT_BANKED or (film and fingerprint.signal == "pdq"):
+            continue
+        if film and not sound and fingerprint.signal == "audio":
+            left_out.append("audio: the sound of a film, which others may have too; ask for it")
             continue
         try:
             new.append(NewEntry(admissible(fingerprint), note, expires_at=expires_at))

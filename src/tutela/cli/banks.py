@@ -133,16 +133,19 @@ def add(
     context: typer.Context,
     name: Name,
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Pictures to fingerprint.", metavar="FILE…")
+        list[Path] | None, typer.Argument(help="Files to fingerprint.", metavar="FILE…")
     ] = None,
     signal: Annotated[
         list[str] | None, typer.Option(help="A fingerprint as pdq:HEX, sha256:HEX, md5:HEX.")
     ] = None,
+    sound: Annotated[
+        bool, typer.Option("--sound", help="Of films the sound too: what else has it, matches.")
+    ] = False,
     note: Annotated[str, typer.Option(help="A note for each entry.")] = "",
     expires: Moment = None,
     as_json: Json = False,
 ) -> None:
-    """Add files (their sha256, md5 and PDQ) or fingerprints to a bank."""
+    """Add files (pictures, films, sounds) or fingerprints to a bank."""
     from tutela import signals
     from tutela.banks.bank import NewEntry
     from tutela.signals import Fingerprint
@@ -158,7 +161,7 @@ def add(
         kind, value = signals.parse(text)
         new.append(NewEntry(Fingerprint(kind.name, value), note, expires_at=until))
     if files:
-        more, left_out = _fingerprinted(context, files, note, until)
+        more, left_out = _fingerprinted(context, files, note, until, sound)
         new += more
     added = banks.add(name, new)
     if as_json:
@@ -176,7 +179,7 @@ def add(
 
 
 def _fingerprinted(
-    context: typer.Context, files: list[Path], note: str, until: datetime | None
+    context: typer.Context, files: list[Path], note: str, until: datetime | None, sound: bool
 ) -> tuple[list[NewEntry], list[str]]:
     """All files or none: a file that can't be fingerprinted is an error, not a gap."""
     from tutela.banks.bank import bankable
@@ -185,11 +188,18 @@ def _fingerprinted(
     new: list[NewEntry] = []
     without: list[str] = []
     settings = options(context).settings()
-    with Sandbox(settings.limits, workers=min(settings.workers, len(files))) as sandbox:
+    workers = min(settings.workers, len(files))
+    with Sandbox(settings.limits, workers, films=settings.film_limits) as sandbox:
         for path, examination in sandbox.examine_many(files, Path):
             if examination.rejected is not None:
                 raise BankError(f"{path}: {examination.rejected}; nothing was added")
-            entries, left_out = bankable(examination.fingerprints, note=note, expires_at=until)
+            entries, left_out = bankable(
+                examination.fingerprints,
+                film=examination.media.film,
+                sound=sound,
+                note=note,
+                expires_at=until,
+            )
             new += entries
             for reason in left_out:
                 without.append(f"{path}: {reason}")

@@ -147,6 +147,11 @@ class MediaFacts:
     sound: float = 0.0
     """Seconds of sound that were decoded."""
 
+    @property
+    def film(self) -> bool:
+        """Whether it is a film, with pictures that move in it; no animation, no sound alone."""
+        return self.duration > 0 and self.width > 0 and self.format not in ANIMATIONS
+
 
 def clock(seconds: float) -> str:
     """A time for people: `0:07.25`, `12:00.00`."""

@@ -127,15 +127,22 @@ async def add_entries(request: Request, name: str, new: EntriesIn) -> dict[str, 
         }
     },
 )
-async def add_picture(request: Request, name: str, note: str = "") -> dict[str, Any]:
-    """Put a picture's fingerprints into a bank. The picture itself is not kept."""
+async def add_picture(
+    request: Request, name: str, note: str = "", sound: bool = False
+) -> dict[str, Any]:
+    """Put the fingerprints of a picture, a film or a sound into a bank. It is not kept itself.
+
+    Of a film the sound only with `sound`: whatever else has it would match.
+    """
     screener = screener_of(request)
     await _run(screener.banks.get, name)
     content = Content(data=await request.body())
     examination = await _run(screener.examine, content)
     if examination.rejected is not None:
         raise examination.rejected
-    new, left_out = bankable(examination.fingerprints, note=note)
+    new, left_out = bankable(
+        examination.fingerprints, film=examination.media.film, sound=sound, note=note
+    )
     added = await _run(screener.banks.add, name, new)
     return {
         "bank": name,
