@@ -19,6 +19,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from types import ModuleType
 from typing import TypeAlias
 
 import numpy as np
@@ -26,7 +27,6 @@ from numpy.typing import NDArray
 
 from tutela.errors import InvalidSignal
 from tutela.media.types import RATE, Media, Sound
-from tutela.signals import audio_kernels as kernels
 from tutela.signals.base import Fingerprint, Hit, Match, Stored
 
 Rows: TypeAlias = NDArray[np.uint64]
@@ -41,6 +41,8 @@ LENGTH = 20
 """Frames of a row."""
 SPAN = (LENGTH - 1) * HOP + WINDOW
 """Samples of a row, 1.3 s; a shorter sound has none."""
+TIMES, TONES = 8, 16
+"""Cosines along time and along frequency: 128 products."""
 STEP = 4
 """Frames from one row that a bank keeps to the next."""
 BYTES = 16
@@ -57,7 +59,7 @@ SAME = 4
 BACK = 1024
 """Rows of an entry, the last ones, that each further one is held against for that."""
 NEUTRAL = 40
-"""Bits at which a row speaks neither for nor against a match; strangers differ by 62 ± 7."""
+"""Bits at which a row speaks neither for nor against a match; strangers differ by 64 ± 7."""
 DROP = 120
 """How far the sum of a match may fall before it ends."""
 BEND = 0.5
@@ -74,6 +76,14 @@ PLACES = 4
 """Rows of an entry, the nearest, that one hit is extended from."""
 BLOCK = 1024
 """Frames that are transformed at once."""
+
+
+@cache
+def kernels() -> ModuleType:
+    """The compiled loops; loading them (and numba) waits until the first sound."""
+    from tutela.signals import audio_kernels as loaded
+
+    return loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +124,7 @@ class Audio:
         """Its rows that tell something, those that repeat once."""
         held = _words(value)
         kept = np.zeros(len(held), np.bool_)
-        kernels.distinct(held, SAME, BACK, kept)
+        kernels().distinct(held, SAME, BACK, kept)
         return [held[i].tobytes() for i in np.flatnonzero(kept)]
 
     def queries(self, fingerprint: Fingerprint) -> Mapping[str, bytes]:
@@ -162,7 +172,7 @@ def sound_rows(samples: NDArray[np.int16]) -> Rows:
         return np.empty((0, 2), np.uint64)
     energy = np.concatenate(list(_energies(samples)))
     found = np.empty((len(energy) - LENGTH + 1, 2), np.uint64)
-    kernels.rows(energy, np.float32(FLOOR), *_cosines(), LEAST, REST, found)
+    kernels().rows(energy, np.float32(FLOOR), *_cosines(), LEAST, REST, found)
     return found
 
 
@@ -174,7 +184,7 @@ def _energies(samples: NDArray[np.int16]) -> Iterator[Floats]:
     for start in range(0, len(frames), BLOCK):
         spectra = np.fft.rfft(frames[start : start + BLOCK] * window, axis=1)
         out = np.empty((len(spectra), BANDS), np.float32)
-        kernels.gather(spectra.astype(np.complex64, copy=False), first, weights, out)
+        kernels().gather(spectra.astype(np.complex64, copy=False), first, weights, out)
         yield out
 
 
@@ -196,8 +206,8 @@ def _bands() -> tuple[NDArray[np.int64], Floats]:
 @cache
 def _cosines() -> tuple[Floats, Floats]:
     """Cosines along time, (LENGTH, 8), without a mean, and along frequency, (BANDS, 16)."""
-    time = np.outer(np.arange(LENGTH) + 0.5, np.arange(1, kernels.TIMES + 1)) * np.pi / LENGTH
-    tone = np.outer(np.arange(BANDS) + 0.5, np.arange(kernels.TONES)) * np.pi / BANDS
+    time = np.outer(np.arange(LENGTH) + 0.5, np.arange(1, TIMES + 1)) * np.pi / LENGTH
+    tone = np.outer(np.arange(BANDS) + 0.5, np.arange(TONES)) * np.pi / BANDS
     along_time = np.cos(time) * np.sqrt(2 / LENGTH)
     along_tone = np.cos(tone) * np.sqrt(2 / BANDS)
     return along_time.astype(np.float32), along_tone.astype(np.float32)
@@ -236,7 +246,7 @@ def _compared(
     for i in (frames[at] for at in spread):
         if covered[i]:
             continue
-        count = kernels.nearest(asked, i, held, radius, places, away)
+        count = kernels().nearest(asked, i, held, radius, places, away)
         for j in places[:count].tolist():
             if found[j]:
                 continue
@@ -294,7 +304,7 @@ def extended(asked: Rows, i: int, held: Rows, j: int, reach: int) -> Extension:
     where[j], away[j] = i, int(np.bitwise_count(asked[i] ^ held[j]).sum())
     score = NEUTRAL - int(away[j])
     for way in (-1, 1):
-        score += kernels.walk(
+        score += kernels().walk(
             asked, i, held, j, way, reach, float(STEP), NEUTRAL, DROP, BEND, where, away
         )
     return Extension(score, where, away)

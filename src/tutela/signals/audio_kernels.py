@@ -14,11 +14,6 @@ from numba import types
 
 from tutela.index.intrinsics import popcount
 
-TIMES = 8
-"""Cosines along time in a row."""
-TONES = 16
-"""Cosines along frequency in a row."""
-
 _FLOATS = types.Array(types.float32, 2, "C", readonly=True)
 _INTS = types.Array(types.int64, 1, "C", readonly=True)
 _ROWS = types.Array(types.uint64, 2, "C", readonly=True)
