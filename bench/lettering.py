@@ -112,7 +112,7 @@ def main() -> None:
     print(machine.describe("onnxruntime", "rapidocr", "pillow"))
     photos = photographs(arguments.photos, arguments.pictures)
     reader = Reader.load()
-    own: Read = lambda rgb: [line.text for line in reader.read(rgb) if line.certainty >= 0.5]  # noqa: E731
+    own: Read = lambda rgb: [line.text for line in reader.read(rgb).lines if line.certainty >= 0.5]  # noqa: E731
     own(np.full((600, 800, 3), 255, np.uint8))
     compare("Tutela", own, photos)
     if arguments.peer:

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tutela import detectors, models
 from tutela.detectors import Options, Sight, Subject, reading, reading_kernels
 from tutela.detectors.lettering import PART, PICTURES, Lettering
-from tutela.detectors.reading import DETECTION, RECOGNITION, Line, Reader
+from tutela.detectors.reading import DETECTION, RECOGNITION, Line, Page, Reader
 from tutela.detectors.trigger import PROMPT
 from tutela.findings import TEXT, TRIGGER, Finding
 from tutela.media.types import MediaFacts
@@ -50,9 +50,11 @@ class Stub:
     pages: list[list[Line]]
     read_pictures: int = 0
 
-    def read(self, rgb: np.ndarray) -> list[Line]:
+    unread: int = 0
+
+    def read(self, rgb: np.ndarray) -> Page:
         self.read_pictures += 1
-        return self.pages[(self.read_pictures - 1) % len(self.pages)]
+        return Page(self.pages[(self.read_pictures - 1) % len(self.pages)], self.unread)
 
 
 def lettering(*pages: list[Line]) -> Lettering:
@@ -187,7 +189,7 @@ def test_other_scripts(reader: Lettering, text: str) -> None:
         pytest.skip("no font for this script")
     picture = Image.new("RGB", (700, 200), "white")
     ImageDraw.Draw(picture).text((60, 60), text, "black", font)
-    lines = reader._reader.read(np.asarray(picture))  # type: ignore[union-attr]
+    lines = reader._reader.read(np.asarray(picture)).lines  # type: ignore[union-attr]
     read = "".join(line.text for line in lines)
     assert _letters(read) == _letters(text)
 
@@ -203,9 +205,9 @@ def test_a_picture_without_text_gets_a_glance_alone(
     monkeypatch.setattr(
         Reader, "_likelihood", lambda self, rgb, side: looks.append(side) or looked(self, rgb, side)
     )
-    assert inner.read(np.full((600, 900, 3), 120, np.uint8)) == []
+    assert inner.read(np.full((600, 900, 3), 120, np.uint8)) == Page()
     assert looks == [reading.GLANCE]
-    assert inner.read(page("teapot")) != []
+    assert [line.text for line in inner.read(page("teapot")).lines] == ["teapot"]
     assert looks == [reading.GLANCE, reading.GLANCE, reading.SIDE]
 
 
@@ -289,8 +291,21 @@ def replace_all(chances: np.ndarray, value: float) -> np.ndarray:
     return np.where(chances > 0, np.float32(value), np.float32(0))
 
 
+def test_what_is_too_much_to_read_is_said() -> None:
+    detector = lettering([Line("one line", 1.0)])
+    detector._reader.unread = 3  # type: ignore[union-attr]
+    [finding] = detector.examine(Subject(views=[view()]))
+    assert finding.detail == ("2 words in 1 line; 3 smaller lines not read, as there are too many")
+    heights = [10.0, 30.0, 20.0, 40.0] * 40
+    boxes = [reading.Box(0, 0, 0, 20 * height, height) for height in heights]
+    read = reading._affordable(boxes)
+    assert read == sorted(read)
+    assert len(read) == reading.IN_ALL // (20 * reading.HEIGHT)
+    assert min(heights[place] for place in read) >= 30
+
+
 def test_batches_are_bounded_and_complete() -> None:
-    widths = [1920, 32, 700, 1920, 64, 1920]
+    widths = [1280, 32, 700, 1280, 64, 1280]
     batches = list(reading._batches(widths))
     assert sorted(place for batch in batches for place in batch) == list(range(6))
     assert all(len(b) * max(widths[p] for p in b) <= reading.AT_ONCE for b in batches)

@@ -60,17 +60,21 @@ class Lettering:
         found: list[Finding] = []
         seen: set[str] = set()
         for view in _spread(subject.views):
-            lines = [line for line in self._reader.read(view.rgb) if line.certainty >= SURE]
+            page = self._reader.read(view.rgb)
+            lines = [line for line in page.lines if line.certainty >= SURE]
             text = "\n".join(line.text for line in lines)
             if text.strip() and text not in seen:
                 seen.add(text)
-                found += self._told(view, lines, text)
+                found += self._told(view, lines, text, page.unread)
         return found
 
-    def _told(self, view: View, lines: Sequence[Line], text: str) -> list[Finding]:
+    def _told(self, view: View, lines: Sequence[Line], text: str, unread: int) -> list[Finding]:
         words = len(text.split())
         certainty = sum(line.certainty for line in lines) / len(lines)
         part = f"{PART}, {view.part}" if view.part else PART
+        detail = f"{_count(words, 'word')} in {_count(len(lines), 'line')}"
+        if unread:
+            detail += f"; {_count(unread, 'smaller line')} not read, as there are too many"
         read = Finding(
             TEXT,
             self.name,
@@ -78,7 +82,7 @@ class Lettering:
             part=part,
             score=round(certainty, 3),
             start=view.at,
-            detail=f"{_count(words, 'word')} in {_count(len(lines), 'line')}",
+            detail=detail,
         )
         # A line break may part what belongs together, and may join what does not: both are judged.
         subjects = [Subject(text=text), Subject(text=" ".join(text.split()))]

@@ -26,7 +26,7 @@ RECOGNITION: Final = "pp-ocrv6-small-recognition"
 
 GLANCE: Final = 640
 """Longer side, in pixels, at which a picture is asked where it may hold text …"""
-SIDE: Final = 1280
+SIDE: Final = 960
 """… and at which lines are looked for there."""
 HINT: Final = 0.2
 """Likelihood of text from which a glance is followed by a closer look."""
@@ -38,14 +38,16 @@ LINE: Final = 0.5
 """Mean likelihood over a line's pixels from which it is one."""
 GROWTH: Final = 1.6
 """The network marks the core of a line: it is grown by this, times its area, by its outline."""
-LINES: Final = 200
-"""Lines that are read in one picture, the largest."""
 HEIGHT: Final = 48
 """Pixels of a line's height as the network reads it, …"""
-WIDEST: Final = 1920
+WIDEST: Final = 1280
 """… and of its width at most: longer lines are squeezed."""
-AT_ONCE: Final = 3840
-"""Pixels of width that are read in one batch: bounds memory."""
+AT_ONCE: Final = 1280
+"""Pixels of width that are read in one batch: bounds memory, …"""
+IN_ALL: Final = 64_000
+"""… and in one picture: bounds time. It is a page of 50 long lines; the largest are read."""
+SECONDS: Final = 30.0
+"""For one run of a network, waiting included."""
 DOUBTFUL: Final = 0.8
 """Certainty below which a line is read upside down too."""
 
@@ -60,6 +62,16 @@ class Line:
     text: str
     certainty: float
     """Mean of the letters' likelihoods, 0–1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What was read in a picture."""
+
+    lines: Sequence[Line] = ()
+    """From the top, then the left."""
+    unread: int = 0
+    """Lines that were left unread, as there are too many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,23 +105,24 @@ class Reader:
             letters(models.read(recognition, folder)),
         )
 
-    def read(self, rgb: Picture) -> list[Line]:
-        """The lines of text in a picture, from the top. Raises `ModelFailed`."""
+    def read(self, rgb: Picture) -> Page:
+        """The lines of text in a picture. Raises `ModelFailed`."""
         hinted = _hinted(self._likelihood(rgb, GLANCE), rgb)
         if hinted is None:
-            return []
-        rgb = hinted
-        chances = self._likelihood(rgb, SIDE)
+            return Page()
+        chances = self._likelihood(hinted, SIDE)
         found = boxes(chances)
-        scale_x, scale_y = rgb.shape[1] / chances.shape[1], rgb.shape[0] / chances.shape[0]
-        crops = [_crop(rgb, _scaled(box, scale_x, scale_y)) for box in found]
+        scale_y, scale_x = np.array(hinted.shape[:2]) / chances.shape
+        read = [_scaled(found[place], scale_x, scale_y) for place in _affordable(found)]
+        picture = Image.fromarray(hinted)
+        crops = [_crop(picture, box) for box in read]
         lines = self._recognise(crops)
         doubtful = [place for place, line in enumerate(lines) if line.certainty < DOUBTFUL]
         turned = self._recognise([crops[place][::-1, ::-1] for place in doubtful])
         for place, line in zip(doubtful, turned, strict=True):
             if line.certainty > lines[place].certainty:
                 lines[place] = line
-        return [line for line in lines if line.text.strip()]
+        return Page([line for line in lines if line.text.strip()], len(found) - len(read))
 
     def _likelihood(self, rgb: Picture, side: int) -> NDArray[np.float32]:
         """How likely each pixel of a reduced picture is the core of a line of text."""
@@ -118,19 +131,19 @@ class Reader:
         size = tuple(max(32, round(length * scale / 32) * 32) for length in (width, height))
         small = Image.fromarray(rgb).resize(size, Image.Resampling.BILINEAR, reducing_gap=2)
         rows = _input(np.asarray(small))[None]
-        chances: NDArray[np.float32] = self._detection.run(rows)[0, 0]
+        chances: NDArray[np.float32] = self._detection.run(rows, timeout=SECONDS)[0, 0]
         return chances
 
     def _recognise(self, crops: Sequence[Picture]) -> list[Line]:
         """What each line says, in their order; the widths in one batch are alike."""
-        shown = [_reading_size(crop) for crop in crops]
         lines = [Line("", 0.0)] * len(crops)
-        for batch in _batches([picture.shape[1] for picture in shown]):
-            widest = max(shown[place].shape[1] for place in batch)
+        for batch in _batches([crop.shape[1] for crop in crops]):
+            widest = max(crops[place].shape[1] for place in batch)
             rows = np.zeros((len(batch), 3, HEIGHT, -(-widest // 32) * 32), np.float32)
             for row, place in zip(rows, batch, strict=True):
-                row[:, :, : shown[place].shape[1]] = _input(shown[place])
-            for place, chances in zip(batch, self._recognition.run(rows), strict=True):
+                row[:, :, : crops[place].shape[1]] = _input(crops[place])
+            said = self._recognition.run(rows, timeout=SECONDS)
+            for place, chances in zip(batch, said, strict=True):
                 lines[place] = self._decode(chances)
         return lines
 
@@ -170,14 +183,13 @@ def letters(data: bytes) -> list[str]:
 def boxes(chances: NDArray[np.float32]) -> list[Box]:
     """Where lines stand in a map of likelihoods (height, width), from the top, then the left.
 
-    The largest `LINES` of the spots above `TEXT` whose mean is above `LINE`, as the rectangles
-    along their longer axis that hold them, grown from the core of the writing to all of it.
+    The spots above `TEXT` whose mean is above `LINE`, as the rectangles along their longer axis
+    that hold them, grown from the core of the writing to all of it.
     """
     labels, count = kernels.spots(np.ascontiguousarray(chances > TEXT))
     sums = kernels.moments(labels, np.asarray(chances, np.float32), count)
     kept = [spot for spot in range(count) if sums[spot, 0] >= 6]
     kept = [spot for spot in kept if sums[spot, 6] >= LINE * sums[spot, 0]]
-    kept = sorted(kept, key=lambda spot: -sums[spot, 0])[:LINES]
     angles = np.zeros(count)
     for spot in kept:
         angles[spot] = _angle(sums[spot])
@@ -215,27 +227,38 @@ def _scaled(box: Box, x: float, y: float) -> Box:
     return Box(box.x * x, box.y * y, box.angle, box.width * across, box.height * across)
 
 
-def _crop(rgb: Picture, box: Box) -> Picture:
-    """The line, made level; one that runs downwards is turned by a quarter."""
+def _crop(picture: Image.Image, box: Box) -> Picture:
+    """The line, made level and of the size to be read; one that runs downwards is turned."""
     width, height = max(1, round(box.width)), max(1, round(box.height))
     cosine, sine = np.cos(box.angle), np.sin(box.angle)
     left = box.x - cosine * box.width / 2 + sine * box.height / 2
     top = box.y - sine * box.width / 2 - cosine * box.height / 2
-    level = Image.fromarray(rgb).transform(
+    level = picture.transform(
         (width, height),
         Image.Transform.AFFINE,
         (cosine, -sine, left, sine, cosine, top),
         Image.Resampling.BILINEAR,
     )
-    crop = np.asarray(level)
-    return np.rot90(crop) if height > 1.5 * width else crop
+    if _runs_down(box):
+        level = level.transpose(Image.Transpose.ROTATE_90)
+    return np.asarray(level.resize((_reading_width(box), HEIGHT), Image.Resampling.BILINEAR))
 
 
-def _reading_size(crop: Picture) -> Picture:
-    height, width = crop.shape[:2]
-    size = min(WIDEST, max(16, round(width * HEIGHT / height))), HEIGHT
-    picture = Image.fromarray(np.ascontiguousarray(crop))
-    return np.asarray(picture.resize(size, Image.Resampling.BILINEAR))
+def _runs_down(box: Box) -> bool:
+    return box.height > 1.5 * box.width
+
+
+def _reading_width(box: Box) -> int:
+    """Pixels of width at which a line is read."""
+    long, short = (box.height, box.width) if _runs_down(box) else (box.width, box.height)
+    return min(WIDEST, max(16, round(long * HEIGHT / short)))
+
+
+def _affordable(found: Sequence[Box]) -> list[int]:
+    """Places of the largest lines that `IN_ALL` allows, in order."""
+    places = sorted(range(len(found)), key=lambda place: -found[place].height)
+    spent = np.cumsum([_reading_width(found[place]) for place in places])
+    return sorted(places[: int((spent <= IN_ALL).sum())])
 
 
 def _batches(widths: Sequence[int]) -> Iterator[list[int]]:
