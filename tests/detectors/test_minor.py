@@ -304,3 +304,21 @@ def _shared(one, other):
         for box in (one, other)
     ]
     return len(cells[0] & cells[1]) / len(cells[0] | cells[1])
+
+
+def test_yunet_tells_of_a_large_picture_in_its_own_pixels():
+    def backend(inputs):
+        assert inputs[0].shape == (1, 3, 480, 640)
+        outputs = [
+            np.zeros((1, (480 // each) * (640 // each), width), np.float32)
+            for width in (1, 1, 4, 10)
+            for each in (8, 16, 32)
+        ]
+        for level in (0, 3):
+            outputs[level][0, 81] = 1.0
+        return outputs
+
+    picture = np.zeros((960, 1280, 3), np.uint8)
+    (found,) = by_yunet(Model("fake", backend), picture)
+    assert found.box == pytest.approx([8, 8, 24, 24])
+    assert found.points == pytest.approx(np.full((4, 2), 16))

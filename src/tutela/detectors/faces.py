@@ -39,6 +39,7 @@ _SIDE: Final = 256
 """Pixels of BlazeFace's input."""
 _TILE: Final = 0.5625
 """Side of a tile, in shares of the picture's longer side: two overlap by an eighth of it."""
+_YUNET_SIDE: Final = 640
 _STRIDES: Final = (8, 16, 32)
 """Pixels between the places that YuNet tells of."""
 
@@ -78,7 +79,12 @@ def finder(folder: Path | None) -> Finder:
 
 
 def by_yunet(model: Model, rgb: NDArray[np.uint8]) -> list[Face]:
-    """As YuNet sees it. Its outputs are described on its card; decoded as its authors do."""
+    """As YuNet sees it, at 640 pixels at most. Its card describes its outputs; decoded as its
+    authors do."""
+    scale = max(1.0, max(rgb.shape[:2]) / _YUNET_SIDE)
+    if scale > 1:
+        size = max(1, round(rgb.shape[1] / scale)), max(1, round(rgb.shape[0] / scale))
+        rgb = np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BILINEAR))
     height, width = rgb.shape[:2]
     rows = np.zeros((1, 3, _up(height), _up(width)), np.float32)
     rows[0, :, :height, :width] = rgb[:, :, ::-1].transpose(2, 0, 1)
@@ -94,7 +100,9 @@ def by_yunet(model: Model, rgb: NDArray[np.uint8]) -> list[Face]:
         scores.append(score[kept])
         boxes.append(np.concatenate([middle - half, middle + half], 1))
         points.append(np.concatenate([at[:, :3], at[:, 3:].mean(1, keepdims=True)], 1))
-    return _distinct(*map(np.concatenate, (scores, boxes, points)))
+    return _distinct(
+        np.concatenate(scores), np.concatenate(boxes) * scale, np.concatenate(points) * scale
+    )
 
 
 def by_blazeface(model: Model, rgb: NDArray[np.uint8]) -> list[Face]:
