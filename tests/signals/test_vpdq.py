@@ -78,7 +78,7 @@ def bits(one: bytes, other: bytes) -> int:
 
 
 LONG = track(1, 300)
-OTHERS = {n: pack(track(100 + n, 200)) for n in range(2, 6)}
+OTHERS = {n: pack(track(100 + n, 60)) for n in range(2, 5)}
 BANK = {1: pack(LONG)} | OTHERS
 
 
