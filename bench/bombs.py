@@ -603,8 +603,8 @@ def zeros_of_64_MB_and_a_byte() -> bytes:
 
 def peak(sandbox: Sandbox) -> tuple[int, int]:
     """Bytes in use by the one worker: now, and at most since the last call (Linux)."""
-    worker = sandbox._free.get()
-    sandbox._free.put(worker)
+    worker = sandbox._pictures._free.get()
+    sandbox._pictures._free.put(worker)
     if worker is None:
         return 0, 0
     process = Path(f"/proc/{worker._process.pid}")

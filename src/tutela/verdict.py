@@ -13,6 +13,9 @@ from tutela.findings import Finding
 from tutela.policy.decision import Action, Context, Decision, MediaFacts
 from tutela.signals import Fingerprint
 
+SHOWN = 32
+"""Bytes of a fingerprint up to which it is recorded and shown."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -83,13 +86,20 @@ class Verdict:
 
 
 def signals_json(fingerprints: Sequence[Fingerprint]) -> dict[str, Any]:
-    """Digests as text; a perceptual fingerprint with its quality, and those of further parts."""
+    """Digests as text; a perceptual fingerprint with its quality, and those of further parts.
+
+    Of what runs in time no more than how much there is: it is as long as a film.
+    """
     shown: dict[str, Any] = {}
     for fingerprint in fingerprints:
         signal = signals.find(fingerprint.signal)
         text = signal.format(fingerprint.value)
         if signal.radius is None:
             shown[signal.name] = text
+            continue
+        if len(fingerprint.value) > SHOWN:
+            size = len(fingerprint.value)
+            shown[signal.name] = {"bytes": size, "quality": fingerprint.quality}
             continue
         this = {"hex": text, "quality": fingerprint.quality}
         if signal.name not in shown:

@@ -151,7 +151,7 @@ def test_exact_lookup_finds_every_bank_that_holds_a_value(banks: Banks) -> None:
 def test_a_flat_picture_is_refused(banks: Banks) -> None:
     banks.create("x", "reviewed")
     flat = NewEntry(Fingerprint("pdq", bytes(32), quality=49))
-    with pytest.raises(InvalidSignal, match="too flat"):
+    with pytest.raises(InvalidSignal, match="too little"):
         banks.add("x", [_entry(1), flat])
     assert banks.get("x").entries == 0
     banks.add("x", [NewEntry(Fingerprint("pdq", bytes(32), quality=50))])

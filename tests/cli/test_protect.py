@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from support import encoded, photo
 from tutela.cli.app import app
+from tutela.media.views import SIDE
 
 PHOTO = photo("coffee")
 
@@ -31,6 +32,10 @@ class Command:
         assert done.exit_code == code, (done.stdout, done.stderr, done.exception)
         self.stderr = done.stderr
         return done.stdout
+
+
+def derivatives(verdict: dict[str, Any]) -> list[dict[str, Any]]:
+    return [found for found in verdict["findings"] if found["kind"] == "derivative"]
 
 
 @pytest.fixture
@@ -65,12 +70,12 @@ def test_from_the_photo_to_the_verdict(command: Command) -> None:
     assert entry["fingerprint"] == "local:sealed"
     (verdict,) = command("screen", "altered.jpg")
     assert verdict["verdict"]["action"] == "allow"
-    (found,) = verdict["findings"]
-    assert (found["kind"], found["entry"]) == ("derivative", 1)
+    (found,) = derivatives(verdict)
+    assert found["entry"] == 1
     assert {"likelihood", "overlap", "changed", "scale", "dx", "dy", "aspect", "mask"} <= set(found)
     assert "local" not in verdict["signals"]
     (verdict,) = command("screen", "altered.jpg", "--nudity", "0.97", code=3)
-    assert verdict["verdict"]["rules"] == ["derivative-with-nudity"]
+    assert "derivative-with-nudity" in verdict["verdict"]["rules"]
     command.text("screen", "altered.jpg", "--nudity", "1.5", code=2)
     (explained,) = command("policy", "explain", "altered.jpg")
     assert explained["findings"][0].startswith("local derivative in friends (reported)")
@@ -123,7 +128,7 @@ def test_a_lost_secret_is_loud_and_can_be_got_over(command: Command, tmp_path: P
     command("screen", "photo.jpg")
     command("protect", "--bank", "friends", "photo.jpg")
     (verdict,) = command("screen", "altered.jpg")
-    assert len(verdict["findings"]) == 1
+    assert len(derivatives(verdict)) == 1
 
 
 def test_a_case_is_withdrawn(command: Command) -> None:
@@ -132,7 +137,8 @@ def test_a_case_is_withdrawn(command: Command) -> None:
     command.text("bank", "remove", "absent", "--case", "c-1", code=1)
     (done,) = command("bank", "remove", "friends", "--case", "c-1")
     assert done == {"bank": "friends", "removed": [1]}
-    command.text("screen", "altered.jpg", "--nudity", "1")
+    (verdict,) = command("screen", "altered.jpg")
+    assert derivatives(verdict) == []
 
 
 def test_an_export_says_what_it_leaves_out(command: Command) -> None:
@@ -148,11 +154,11 @@ def test_a_picture_shows_a_reviewer_what_survives(command: Command, tmp_path: Pa
     said = r"Shows 100% of protected photo 1 of friends\. Changed: .*\bmiddle\b"
     assert re.search(said, command.stderr)
     with Image.open(tmp_path / "out.png") as drawn:
-        assert max(drawn.size) <= 480
+        assert max(drawn.size) <= SIDE
         assert drawn.mode == "RGB"
     (tmp_path / "out.png").unlink()
     (tmp_path / "other.jpg").write_bytes(encoded(photo("rocket")))
     command.text("screen", "other.jpg", "--mask", "out.png")
-    assert "nothing to draw" in command.stderr
+    assert "Nothing was found" in command.stderr
     assert not (tmp_path / "out.png").exists()
     command.text("screen", "altered.jpg", "other.jpg", "--mask", "out.png", code=1)

@@ -47,7 +47,7 @@ def _protect(client: TestClient, auth: dict[str, str], data: bytes, **fields: st
 def test_nudity_is_told_in_each_form(client: TestClient, auth: dict[str, str], entry: int) -> None:
     alone = client.post("/v1/screen", headers=auth, files={"file": FAKE}).json()
     assert alone["verdict"]["action"] == "allow"
-    assert [found["kind"] for found in alone["findings"]] == ["derivative"]
+    assert [found["kind"] for found in alone["findings"]] == ["derivative", "nudity"]
     text = base64.b64encode(FAKE).decode()
     item = {"data": text, "nudity": 0.9}
     raw = {**auth, "Content-Type": "image/jpeg"}
@@ -59,7 +59,7 @@ def test_nudity_is_told_in_each_form(client: TestClient, auth: dict[str, str], e
     documents = [answer.json() for answer in answers]
     batch = client.post("/v1/screen/batch", headers=auth, json={"items": [item]})
     for document in [*documents, *batch.json()["results"]]:
-        assert document["verdict"]["rules"] == ["derivative-with-nudity"]
+        assert "derivative-with-nudity" in document["verdict"]["rules"]
         assert document["findings"][0] == {"kind": "nudity", "source": "caller", "likelihood": 0.9}
         assert document["findings"][1]["entry"] == entry
 
@@ -103,7 +103,7 @@ def test_an_expiry_counts(client: TestClient, auth: dict[str, str]) -> None:
     made = _protect(client, auth, encoded(PHOTO), expires_at="2020-01-01T00:00:00")
     assert made.status_code == 201
     document = client.post("/v1/screen", headers=auth, files={"file": FAKE}).json()
-    assert document["findings"] == []
+    assert "derivative" not in {found["kind"] for found in document["findings"]}
     client.delete(f"/v1/banks/{BANK}", headers=auth)
 
 

@@ -157,8 +157,8 @@ def admissible(fingerprint: Fingerprint) -> Fingerprint:
     quality = fingerprint.quality
     if signal.radius is not None and quality is not None and quality < signal.min_quality:
         raise InvalidSignal(
-            f"{signal.name} quality {quality} is below {signal.min_quality}: the picture is too "
-            "flat to be told from others; bank its sha256 instead"
+            f"{signal.name} quality {quality} is below {signal.min_quality}: there is too little "
+            "in it to be told from others; bank its sha256 instead"
         )
     return fingerprint
 
