@@ -162,6 +162,14 @@ def test_sides_in_opposite_phase_are_heard() -> None:
     assert np.abs(heard.samples).max() > 6000
 
 
+def test_sound_at_impossible_rates_is_refused() -> None:
+    data = bytearray(films.encode_sound(tone(0.5), codec="pcm_s16le", container="wav"))
+    at = data.index(b"fmt ") + 12
+    for rate in (1, 268_451_857):
+        data[at : at + 4] = rate.to_bytes(4, "little")
+        assert rejected(bytes(data), sound=True) in (Reason.UNSUPPORTED, Reason.CORRUPT)
+
+
 def test_films_come_upright() -> None:
     import io
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from av.container import InputContainer
 
 _MAX_STREAMS = 32
+_RATES = 2_000, 400_000
+"""Samples a second of sound that is decoded."""
 _SHOWN = 640
 """Pixels of the longer side of a key frame in colour, at most."""
 _DAMAGED = 0.05
@@ -339,6 +341,12 @@ class _Heard:
 
         form = frame.format.name, frame.layout.name, frame.sample_rate
         if self._resampler is None or form != self._form:
+            if not _RATES[0] <= frame.sample_rate <= _RATES[1]:
+                # Resampling from there takes filters without bound.
+                rate = frame.sample_rate
+                raise Rejected(
+                    Reason.UNSUPPORTED, f"Sound at {rate} samples a second is not heard."
+                )
             # A stream may change its form halfway.
             self._flush()
             self._resampler = AudioResampler(format="s16", layout="stereo", rate=RATE)
