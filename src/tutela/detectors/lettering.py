@@ -33,7 +33,7 @@ class Lettering:
     name: str = "lettering"
     version: str = "1"
     looks_at: frozenset[Sight] = frozenset({Sight.LARGE})
-    cost: float = 900.0
+    cost: float = 300.0
     _reader: Reader | None = field(default=None, repr=False)
 
     @cached_property
