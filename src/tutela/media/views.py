@@ -14,8 +14,8 @@ from PIL import Image
 from tutela.media.types import Media
 
 SIDE = 960
-"""Pixels of the longer side of a view, at most. Of larger content it has at least half as many: what
-a JPEG can be reduced to while it is decoded is taken as it is."""
+"""Pixels of the longer side of a view, at most. Of larger content it has at least half as many:
+what a JPEG can be reduced to while it is decoded is taken as it is."""
 LARGE = 1600
 """The same, where fine print is to be read."""
 
