@@ -26,7 +26,7 @@ MINOR: Final = "minor"
 """How likely a person shown is under 18 by appearance; where that can't be told, it says so with
 a likelihood that counts as a minor."""
 PROVENANCE: Final = "provenance"
-"""What the content says of its own making: `claim`, `state` and `signer`. Silence proves nothing."""
+"""What content says of its own making: `claim`, `state` and `signer`. Silence proves nothing."""
 FORENSICS: Final = "forensics"
 """Places in a picture that do not fit the rest of it."""
 SYNTHETIC: Final = "synthetic"
