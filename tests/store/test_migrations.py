@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from alembic import command
-from sqlalchemy import insert, select, text
+from sqlalchemy import column, insert, select, table, text
 
 from tutela.banks import Banks
 from tutela.banks.bank import NewEntry
@@ -12,6 +14,9 @@ from tutela.errors import StoreError
 from tutela.signals import Fingerprint
 from tutela.store import Store, _alembic, now
 from tutela.store.tables import entries, sealed, sightings, verdicts
+
+OLD = table("entries", *(column(c.name, c.type) for c in entries.c if c.name != "digest"))
+"""The entries as they were before long values were looked up by a digest."""
 
 
 def _move(store: Store, revision: str, *, up: bool) -> None:
@@ -26,11 +31,13 @@ def test_a_database_from_before_protected_photos_is_upgraded(database_url: str) 
     banks.create("old", "reviewed")
     with made.write() as connection:
         connection.execute(
-            insert(entries).values(
+            insert(OLD).values(
                 bank_id=1,
                 signal="md5",
                 value=bytes(16),
                 note="kept",
+                tags=[],
+                enabled=True,
                 created_at=now(),
                 state="live",
                 seq=made.next_seq(connection),
@@ -81,4 +88,51 @@ def test_going_back_takes_what_was_sealed_with_it(database_url: str) -> None:
     with store.read() as connection:
         assert connection.execute(select(sightings)).all() == []
     assert Banks(store).get("b").entries == 1
+    store.close()
+
+
+def test_long_values_are_kept_and_found_on_every_database(database_url: str) -> None:
+    """A database indexes no more than some kilobytes; a film has more."""
+    store = Store(database_url)
+    banks = Banks(store)
+    banks.create("b", "reported")
+    chance = random.Random(1)
+    long = [
+        Fingerprint("vpdq", chance.randbytes(200_000), 100),
+        Fingerprint("audio", chance.randbytes(20_000), 100),
+    ]
+    new = [NewEntry(made) for made in long]
+    first = banks.add("b", new)
+    assert len(first.ids) == 2
+    assert banks.add("b", new).duplicates == 2
+    assert banks.values(first.ids) == {
+        entry: made.value for entry, made in zip(first.ids, long, strict=True)
+    }
+    found = banks.exact([(made.signal, made.value) for made in long])
+    assert sorted(found.values()) == [[entry] for entry in first.ids]
+    banks.remove_entry("b", first.ids[0])
+    assert len(banks.add("b", new).ids) == 1
+    _move(store, "0002", up=False)
+    _move(store, "0003", up=True)
+    assert Banks(store).get("b").entries == 0
+    store.close()
+
+
+def test_values_from_before_are_found_after(database_url: str) -> None:
+    made = Store(database_url)
+    _move(made, "0002", up=False)
+    values = {"md5": bytes(range(16)), "steps": bytes(range(100))}
+    Banks(made).create("b", "reported")
+    with made.write() as connection:
+        for signal, value in values.items():
+            row = {"bank_id": 1, "signal": signal, "value": value, "note": "", "tags": []}
+            row |= {"enabled": True, "state": "live", "created_at": now()}
+            row["seq"] = made.next_seq(connection)
+            connection.execute(insert(OLD).values(**row))
+    made.close()
+    store = Store(database_url, upgrade=True)
+    assert Banks(store).exact(list(values.items())) == {
+        ("md5", values["md5"]): [1],
+        ("steps", values["steps"]): [2],
+    }
     store.close()

@@ -31,7 +31,7 @@ from tutela.errors import BankError, BankExists, InvalidSignal, UnknownBank, Unk
 from tutela.policy import reference
 from tutela.signals import Fingerprint
 from tutela.store import Store, now
-from tutela.store.tables import banks, entries, sealed, sightings
+from tutela.store.tables import banks, digest_of, entries, sealed, sightings
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 BATCH = 10_000
@@ -386,7 +386,7 @@ class Banks:
         """How many of these (signal, value) pairs the bank holds already."""
         by_signal: dict[str, list[bytes]] = {}
         for name, value in values:
-            by_signal.setdefault(name, []).append(value)
+            by_signal.setdefault(name, []).append(digest_of(value))
         count = 0
         with self._store.read() as connection:
             for name, wanted in by_signal.items():
@@ -395,7 +395,7 @@ class Banks:
                         select(func.count())
                         .select_from(entries)
                         .where(entries.c.bank_id == bank_id, entries.c.signal == name)
-                        .where(entries.c.value.in_(wanted[start : start + 500]))
+                        .where(entries.c.digest.in_(wanted[start : start + 500]))
                         .where(entries.c.state != State.DELETED)
                     ).scalar_one()
         return count
@@ -405,7 +405,7 @@ class Banks:
         found: dict[tuple[str, bytes], list[int]] = {}
         by_signal: dict[str, set[bytes]] = {}
         for name, value in values:
-            by_signal.setdefault(name, set()).add(value)
+            by_signal.setdefault(name, set()).add(digest_of(value))
         if not by_signal:
             return found
         ordered = {name: sorted(wanted) for name, wanted in sorted(by_signal.items())}
@@ -488,7 +488,9 @@ class Banks:
             for table in (sightings, sealed):
                 connection.execute(delete(table).where(table.c.entry_id.in_(gone)))
         # What was withdrawn is erased with it; the number alone tells the index to forget it.
-        erased = {"value": b"", "note": "", "tags": []} if new is State.DELETED else {}
+        erased = (
+            {"value": b"", "digest": b"", "note": "", "tags": []} if new is State.DELETED else {}
+        )
         return connection.execute(
             update(entries)
             .where(chosen)
@@ -503,7 +505,7 @@ def _exact(names: tuple[str, ...]) -> CompoundSelect[Any]:
         *(
             select(entries.c.signal, entries.c.id, entries.c.value)
             .where(entries.c.signal == name, entries.c.state == State.LIVE)
-            .where(entries.c.value.in_(bindparam(name, expanding=True)))
+            .where(entries.c.digest.in_(bindparam(name, expanding=True)))
             for name in names
         )
     )

@@ -34,7 +34,7 @@ from tutela.signals.local import KEPT, Features
 from tutela.store import Store, now
 from tutela.store.recorder import Rows
 from tutela.store.secret import Keyring, Secret
-from tutela.store.tables import banks, entries, sealed, sightings
+from tutela.store.tables import banks, digest_of, entries, sealed, sightings
 
 log = logging.getLogger("tutela.protect")
 
@@ -151,7 +151,7 @@ class Protection:
                 select(entries.c.id, sealed.c.review)
                 .outerjoin(sealed, sealed.c.entry_id == entries.c.id)
                 .where(entries.c.bank_id == bank_id, entries.c.signal == LOCAL)
-                .where(entries.c.value == value, entries.c.state != State.DELETED)
+                .where(entries.c.digest == digest_of(value), entries.c.state != State.DELETED)
             ).one_or_none()
             if held is not None:
                 return Protected(held.id, True, Review(held.review or ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,6 +34,9 @@ metadata = MetaData(
     }
 )
 
+SHORT = 32
+"""Bytes of a value that is looked up as it is."""
+
 # SQLite numbers its rows by INTEGER alone; PostgreSQL needs the wide type said.
 BigId = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -54,6 +58,15 @@ class UTCTime(TypeDecorator[datetime]):
             return None
         aware: datetime = value if value.tzinfo else value.replace(tzinfo=UTC)
         return aware.astimezone(UTC)
+
+
+def digest_of(value: bytes) -> bytes:
+    """What an entry of this value is looked up by."""
+    return value if len(value) <= SHORT else hashlib.sha256(value).digest()
+
+
+def _digest(context: Any) -> bytes:
+    return digest_of(context.get_current_parameters()["value"])
 
 
 counters = Table(
@@ -113,6 +126,9 @@ entries = Table(
     Column("import_id", ForeignKey("imports.id"), index=True),
     Column("signal", String(32), nullable=False),
     Column("value", LargeBinary, nullable=False),
+    # What entries are looked up by: the value, or its SHA-256 where that is shorter. A database
+    # can't index the fingerprint of a film.
+    Column("digest", LargeBinary, nullable=False, default=_digest, server_default=text("''")),
     Column("quality", Integer),
     Column("note", Text, nullable=False, default=""),
     Column("tags", JSON, nullable=False, default=list),
@@ -125,12 +141,12 @@ entries = Table(
     # Every change of state takes the next number: `seq > n` is the log of changes since n.
     Column("seq", BigInteger, nullable=False),
     Index("ix_entries_signal_seq", "signal", "seq"),
-    Index("ix_entries_signal_value", "signal", "value"),
+    Index("ix_entries_signal_digest", "signal", "digest"),
     Index(
-        "uq_entries_bank_id_signal_value",
+        "uq_entries_bank_id_signal_digest",
         "bank_id",
         "signal",
-        "value",
+        "digest",
         unique=True,
         sqlite_where=text("state <> 'deleted'"),
         postgresql_where=text("state <> 'deleted'"),
