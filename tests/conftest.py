@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ from postgres import cluster
 from tutela.screening import Screener
 from tutela.settings import load
 from tutela.store import Store
+
+# Reading takes longer than all else together: the tests about it ask for it.
+os.environ["TUTELA_WITHOUT"] = '["lettering"]'
 
 settings.register_profile("tutela", derandomize=True, deadline=None)
 settings.load_profile("tutela")

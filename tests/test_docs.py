@@ -413,6 +413,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: Sandbox) -> 
     for name in [name for name in os.environ if name.startswith("TUTELA_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("TUTELA_WORKERS", "1")
+    monkeypatch.setenv("TUTELA_WITHOUT", '["lettering"]')
     Path("photo.jpg").write_bytes(encoded(photo("coffee"), quality=85))
     Path("other.jpg").write_bytes(encoded(photo("rocket"), quality=85))
     Path("uploads").mkdir()

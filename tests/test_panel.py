@@ -11,6 +11,7 @@ import pytest
 from support import encoded, photo
 from tutela.content import Content
 from tutela.detectors import Options, Sight, Subject
+from tutela.errors import ConfigurationError
 from tutela.examine import Wanted
 from tutela.findings import FAILURE, Finding
 from tutela.media.types import MediaFacts
@@ -105,6 +106,12 @@ def test_a_panel_asks_for_what_those_that_matter_look_at() -> None:
     assert panel.sights(frozenset({"nudity"})) == VIEWS
     assert panel.sights(frozenset({"match"})) == frozenset()
     assert panel.sights(panel.kinds) <= {Sight.VIEWS, Sight.SOUND}
+
+
+def test_a_detector_can_be_done_without() -> None:
+    assert "nudity" not in {one.name for one in Panel(Options(), ["nudity"]).all}
+    with pytest.raises(ConfigurationError, match="no detector nudty"):
+        Panel(Options(), ["nudty"])
 
 
 def test_who_can_look_at_what() -> None:

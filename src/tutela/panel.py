@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from tutela import detectors
 from tutela._wire import SIGHTS
 from tutela.content import Content
 from tutela.detectors import Detector, Options, Sight, Subject
-from tutela.errors import Reason, Rejected
+from tutela.errors import ConfigurationError, Reason, Rejected
 from tutela.examine import Examination, Wanted
 from tutela.findings import FAILURE, Finding
 from tutela.media.views import View
@@ -24,10 +24,21 @@ for few, and all others are to see the same whether or not those are there."""
 
 
 class Panel:
-    """Every installed detector. Threads may share it."""
+    """Every installed detector but those named in `without`. Threads may share it.
 
-    def __init__(self, options: Options) -> None:
-        self.all: tuple[Detector, ...] = tuple(detectors.installed().values())
+    Raises `ConfigurationError` for one that isn't installed.
+    """
+
+    def __init__(self, options: Options, without: Iterable[str] = ()) -> None:
+        installed, left_out = detectors.installed(), frozenset(without)
+        if unknown := left_out - installed.keys():
+            raise ConfigurationError(
+                f"there is no detector {', '.join(sorted(unknown))} to do without; installed: "
+                f"{', '.join(installed)}"
+            )
+        self.all: tuple[Detector, ...] = tuple(
+            detector for name, detector in installed.items() if name not in left_out
+        )
         self.kinds = frozenset[str]().union(*(detector.kinds for detector in self.all))
         self._options = options
         self._ready = False

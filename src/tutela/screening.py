@@ -69,7 +69,7 @@ class Screener:
         self.sandbox = Sandbox(
             settings.limits, settings.workers, films=settings.film_limits, options=options
         )
-        self.panel = Panel(options)
+        self.panel = Panel(options, settings.without)
         self._threads = ThreadPoolExecutor(LOOKS, thread_name_prefix="tutela-look")
 
     def screen(

@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     evidence: Literal["needed", "held", "full"] = "held"
     """Which detectors run: those that can change the action; also all others where content is
     held or blocked; or always all."""
+    without: tuple[str, ...] = ()
+    """Detectors that are installed and not to be asked, by name."""
     models_folder: Path | None = None
     """Where pulled models lie; none means `models` in the data folder."""
     trust_list: Path | None = None
