@@ -302,9 +302,7 @@ def costs(detector: Provenance, tests: Path, folder: Path, runs: int) -> None:
         "C2PA test files": [path.read_bytes() for path in sorted(tests.glob("*.jp*g"))],
         "made files": [file.data for file in files.generators()],
     }
-    print(
-        f"\nMilliseconds, {size[0]} × {size[1]} but for the last two; wall, processor: p50, p95"
-    )
+    print(f"\nMilliseconds, {size[0]} × {size[1]} but for the last two; wall, processor: p50, p95")
     total: list[float] = []
     for name, listed in kinds.items():
         wall, worked = _timed(lambda data: look(detector, data), listed, runs)

@@ -65,7 +65,11 @@ class Panel:
         )
 
     def able(self, content: Content) -> tuple[Detector, ...]:
-        """The detectors that have something to look at in content of this kind."""
+        """The detectors that have something to look at in content of this kind.
+
+        They are ready from then on. Raises `ConfigurationError`.
+        """
+        self.prepare()
         return tuple(one for one in self.all if _able(one, content))
 
     def look(
@@ -76,7 +80,6 @@ class Panel:
         made: frozenset[Sight],
     ) -> Look:
         """The detectors shown this content, of which the sandbox made these sights."""
-        self.prepare()
         return Look(self.all, sandbox, content, examination, made)
 
 

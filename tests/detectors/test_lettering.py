@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
+import tutela
+from support import encoded
 from tutela import detectors, models
 from tutela.detectors import Options, Sight, Subject, reading, reading_kernels
 from tutela.detectors.lettering import PART, PICTURES, Lettering
@@ -309,3 +312,15 @@ def test_batches_are_bounded_and_complete() -> None:
     batches = list(reading._batches(widths))
     assert sorted(place for batch in batches for place in batch) == list(range(6))
     assert all(len(b) * max(widths[p] for p in b) <= reading.AT_ONCE for b in batches)
+
+
+@needs_weights
+def test_a_picture_of_the_trigger_prompt_is_blocked(tmp_path: Path) -> None:
+    picture = encoded(Image.fromarray(page(PROMPT)), "PNG")
+    with tutela.open(tmp_path / "read", workers=1, without=()) as screener:
+        verdict = screener.screen(picture)
+        assert verdict.action == "block"
+        assert {TEXT, TRIGGER} <= {finding.kind for finding in verdict.findings}
+        assert "TEAPOT" not in str(verdict.document()).upper()
+    with tutela.open(tmp_path / "unread", workers=1, without=("lettering",)) as screener:
+        assert screener.screen(picture).action == "allow"

@@ -9,6 +9,7 @@ that the scores were calibrated on gets a likelihood.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -61,7 +62,8 @@ class Calibration:
     def distance(self, recording: Recording) -> float:
         """How unlike the recordings of the calibration one is; about 1 for those."""
         apart = recording.traits - self.mean
-        return float(np.sqrt(max(0.0, apart @ self.precision @ apart) / len(apart)))
+        square = float(apart @ self.precision @ apart)
+        return math.sqrt(max(0.0, square) / len(apart))
 
     def knows(self, recording: Recording) -> bool:
         """Whether scores of such a recording mean anything."""
