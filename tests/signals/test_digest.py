@@ -44,5 +44,5 @@ def test_other_text_is_refused(digest: Digest, change) -> None:
 
 
 def test_a_digest_matches_at_distance_nought() -> None:
-    (match,) = MD5.judge([""], [Hit(0, 7, 0)])
+    (match,) = MD5.judge(Fingerprint("md5", bytes(16)), [""], [Hit(0, 7, 0)], lambda _: {})
     assert (match.entry, match.distance, match.variant) == (7, 0, "")

@@ -526,7 +526,12 @@ def test_patches_are_asked_for_as_they_are_and_mirrored() -> None:
     assert [queries[str(i)] for i in range(12)] == list(rows)
     mirrored = LOCAL.rows(turned(made, "mirrored").to_bytes())
     assert [queries[f"{i} mirrored"] for i in range(12)] == list(mirrored)
-    found = LOCAL.judge(list(queries), [Hit(3, 7, 20), Hit(12, 7, 9), Hit(0, 5, 30)])
+    found = LOCAL.judge(
+        Fingerprint("local", b""),
+        list(queries),
+        [Hit(3, 7, 20), Hit(12, 7, 9), Hit(0, 5, 30)],
+        lambda _: {},
+    )
     assert [(match.entry, match.distance, match.variant) for match in found] == [
         (7, 9, "0 mirrored"),
         (5, 30, "0"),
