@@ -81,8 +81,8 @@ class Malformed(Exception):
 
 
 def parse(
-    body: bytes,
-    plain: bytes,
+    body: bytes | bytearray,
+    plain: bytes | bytearray,
     number: int,
     asked: tuple[Mapping[str, SignalType], Mapping[str, Detector]],
     limits: Limits,

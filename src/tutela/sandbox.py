@@ -22,9 +22,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self, TypeVar
+from typing import IO, Self, TypeVar, cast
 
 import orjson
 
@@ -356,8 +357,9 @@ class _Worker:
         assert self._process.stdin
         assert self._process.stdout
         self._requests: IO[bytes] = self._process.stdin
-        self._answers: IO[bytes] = self._process.stdout
+        self._answers = cast(FileIO, self._process.stdout)
         _widen(self._requests)
+        _widen(self._answers)
         watch.add(self)
         self._be_ready()
 
@@ -454,22 +456,22 @@ class _Worker:
         while view:
             view = view[self._requests.write(view) or 0 :]
 
-    def _receive(self) -> tuple[bytes, bytes]:
+    def _receive(self) -> tuple[bytearray, bytearray]:
         """The JSON of an answer, and the pixels and samples after it."""
         length, more = ANSWER.unpack(self._read(ANSWER.size))
         if length > MAX_ANSWER or more > MAX_PIXELS:
             raise Malformed
         return self._read(length), self._read(more)
 
-    def _read(self, length: int) -> bytes:
-        parts = []
-        while length:
-            part = self._answers.read(length)
-            if not part:
+    def _read(self, length: int) -> bytearray:
+        data = bytearray(length)
+        rest = memoryview(data)
+        while rest:
+            count = self._answers.readinto(rest)
+            if not count:
                 raise EOFError
-            parts.append(part)
-            length -= len(part)
-        return b"".join(parts)
+            rest = rest[count:]
+        return data
 
     def _autopsy(self, error: Exception) -> Rejected:
         """End the process if it lives, and say why it failed."""

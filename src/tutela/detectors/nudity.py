@@ -122,7 +122,8 @@ def for_first(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """As its authors prepare pictures: squeezed into a square, the middle of it, JPEG again, BGR
     less the mean. (224, 224, 3)."""
     edge = (_SIDE - _CROP) // 2
-    small = Image.fromarray(rgb).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
+    bilinear = Image.Resampling.BILINEAR
+    small = Image.fromarray(rgb).resize((_SIDE, _SIDE), bilinear, reducing_gap=1.5)
     small = small.crop((edge, edge, edge + _CROP, edge + _CROP))
     with io.BytesIO() as file:
         small.save(file, "JPEG")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tutela.media.types import Media
 
-SIDE = 960
+SIDE = 800
 """Pixels of the longer side of a view, at most. Of larger content it has at least half as many:
 what a JPEG can be reduced to while it is decoded is taken as it is."""
 LARGE = 1600
