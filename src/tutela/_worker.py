@@ -56,6 +56,7 @@ def main() -> None:
     for detector in looking:
         detector.prepare(options)
     image.single_threaded()
+    examining.helper()
     _warm(chosen, looking)
     if config["films"]:
         _warm_films(chosen, limits)

@@ -6,7 +6,9 @@ import os
 import stat
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from tutela import detectors as detecting
@@ -20,6 +22,8 @@ from tutela.signals.base import Fingerprint, SignalType
 
 HEAD = 4096
 """Bytes by which a format is told."""
+BESIDE = 128 << 10
+"""Bytes of content from which its digests are taken while it is decoded."""
 DETAIL = 192
 """Shorter side of frames, pixels, where no signal asks for any."""
 
@@ -85,7 +89,11 @@ def examine(
     colour = bool(sights & {Sight.VIEWS, Sight.LARGE})
     side = (LARGE if Sight.LARGE in sights else SIDE) if colour else 0
     least = side if Sight.LARGE in sights else side // 2
+    digests = [signal for signal in signals if signal.radius is None and not signal.detail]
+    beside: Future[dict[str, Taken]] | None = None
     if detail or sights or any(Sight.MEDIA in detector.looks_at for detector in detectors):
+        if len(data) >= BESIDE:
+            beside = helper().submit(_take, digests, data, None)
         started = time.perf_counter()
         try:
             media = decode(data, limits, detail=detail or DETAIL, colour=least)
@@ -93,17 +101,14 @@ def examine(
             # Afresh: what the error holds on to, its causes' frames, holds the pixels.
             rejected = Rejected(error.reason, error.message)
         timings["decode"] = _since(started)
+    taken = _take([signal for signal in signals if signal not in digests], data, media)
+    taken |= _take(digests, data, None) if beside is None else beside.result()
     for signal in signals:
-        if signal.detail and media is None:
-            continue
-        started = time.perf_counter()
-        try:
-            fingerprints += signal.fingerprint(data, media)
-        except MemoryError:
-            rejected = Rejected(
-                Reason.TOO_MUCH_MEMORY, f"The signal {signal.name} needs too much memory."
-            )
-        timings[signal.name] = _since(started)
+        made, timings[signal.name] = taken[signal.name]
+        if isinstance(made, Rejected):
+            rejected = made
+        else:
+            fingerprints += made
     facts = _facts(media, len(data))
     findings: list[Finding] = []
     for detector in detectors:
@@ -119,6 +124,36 @@ def examine(
         timings["views"] = _since(started)
     sound = media.sound if media is not None and Sight.SOUND in sights else None
     return Examination(tuple(fingerprints), facts, rejected, timings, tuple(findings), seen, sound)
+
+
+Taken = tuple[Sequence[Fingerprint] | Rejected, float]
+"""The fingerprints of one signal, or why there are none, and the milliseconds that it took."""
+
+
+def _take(signals: Sequence[SignalType], data: bytes, media: Media | None) -> dict[str, Taken]:
+    """What each signal makes of content; nothing where it needs pixels and there are none."""
+    taken: dict[str, Taken] = {}
+    for signal in signals:
+        started = time.perf_counter()
+        made: Sequence[Fingerprint] | Rejected = ()
+        try:
+            if media is not None or not signal.detail:
+                made = signal.fingerprint(data, media)
+        except MemoryError:
+            made = Rejected(
+                Reason.TOO_MUCH_MEMORY, f"The signal {signal.name} needs too much memory."
+            )
+        taken[signal.name] = made, _since(started)
+    return taken
+
+
+@cache
+def helper() -> ThreadPoolExecutor:
+    """The thread that takes digests of large content while it is decoded."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="tutela-digest")
+    # It starts with the first task: before a worker is confined, that is.
+    pool.submit(int).result()
+    return pool
 
 
 def examine_text(text: str, signals: Sequence[SignalType]) -> Examination:
