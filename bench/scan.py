@@ -23,17 +23,19 @@ from pathlib import Path
 import numpy as np
 
 from machine import describe
-from tutela import bulk
+from tutela import bulk, detectors
 from tutela.banks.bank import NewEntry
 from tutela.screening import Screener
 from tutela.settings import load
 from tutela.signals import Fingerprint
 
 
-def ours(folder: Path, hashes: list[bytes], data: Path) -> dict[str, float]:
+def ours(
+    folder: Path, hashes: list[bytes], data: Path, without: tuple[str, ...]
+) -> dict[str, float]:
     """Seconds of a scan, and of the start before it."""
     started = time.perf_counter()
-    with Screener(load(data)) as screener:
+    with Screener(load(data, without=without)) as screener:
         screener.banks.create("bench", "reviewed")
         screener.banks.add("bench", [NewEntry(Fingerprint("pdq", value)) for value in hashes])
         screener.warm()
@@ -56,8 +58,12 @@ def main() -> None:
     parser.add_argument("--peer-python", help="a Python with threatexchange installed")
     parser.add_argument("--entries", type=int, default=10_000)
     parser.add_argument("--repeat-small", type=int, default=10)
+    parser.add_argument(
+        "--matching-alone", action="store_true", help="without detectors, as the peer"
+    )
     given = parser.parse_args()
     print(describe("numba", "numpy", "simplejpeg", "pillow"))
+    without = tuple(detectors.installed()) if given.matching_alone else ()
     rng = np.random.default_rng(1)
     hashes = [rng.bytes(32) for _ in range(given.entries)]
     with tempfile.TemporaryDirectory() as scratch:
@@ -67,7 +73,7 @@ def main() -> None:
         if given.small:
             folders.append(("0.2 megapixels", repeated(given.small, base, given.repeat_small)))
         for name, folder in folders:
-            mine = ours(folder, hashes, base / f"data-{len(name)}")
+            mine = ours(folder, hashes, base / f"data-{len(name)}", without)
             rate = mine["files"] / mine["seconds"]
             print(f"\n{name}: {mine['files']:,.0f} files, {given.entries:,} entries")
             print(f"  tutela scan            {rate:9.1f} photos/s  (start {mine['start']:.1f} s)")

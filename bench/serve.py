@@ -62,16 +62,20 @@ def fill(url: str, entries: int) -> None:
     store = Store(url)
     bank = Banks(store).create("random", "reviewed", owner="bench")
     store.close()
-    values = np.random.default_rng(1).bytes(32 * entries)
+    text = np.random.default_rng(1).bytes(32 * entries)
+    values = (text[at : at + 32] for at in range(0, len(text), 32))
     created = datetime.datetime.now(datetime.UTC).replace(tzinfo=None).isoformat(" ")
     rows = (
-        (bank.id, "pdq", values[32 * at : 32 * at + 32], "", "[]", True, created, "live", at + 1)
-        for at in range(entries)
+        (bank.id, "pdq", value, value, "", "[]", True, created, "live", at + 1)
+        for at, value in enumerate(values)
     )
     database = Database(url)
     database.load(
         "entries",
-        ("bank_id", "signal", "value", "note", "tags", "enabled", "created_at", "state", "seq"),
+        (
+            *("bank_id", "signal", "value", "digest", "note", "tags"),
+            *("enabled", "created_at", "state", "seq"),
+        ),
         rows,
     )
     database.run("UPDATE counters SET value = ? WHERE name = 'entries'", entries)

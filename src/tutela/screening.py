@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -116,12 +116,19 @@ class Screener:
         contents = (item if isinstance(item, Content) else Content.of(item) for item in sources)
         batch: list[tuple[Content, Examination]] = []
         examined = self.sandbox.examine_many(contents, _source, self.wanted)
-        for content, examination in examined:
-            batch.append((content, examination))
-            if len(batch) == BATCH or sum(done.nbytes for _, done in batch) > HELD:
-                yield from self.judge(batch, also)
-                batch = []
-        yield from self.judge(batch, also)
+        with ThreadPoolExecutor(1, thread_name_prefix="tutela-judge") as judge:
+            # One batch is judged while the next is decoded.
+            judged: Future[list[Verdict]] | None = None
+            for content, examination in examined:
+                batch.append((content, examination))
+                if len(batch) == BATCH or sum(done.nbytes for _, done in batch) > HELD:
+                    before, judged = judged, judge.submit(self.judge, batch, also)
+                    batch = []
+                    if before is not None:
+                        yield from before.result()
+            if judged is not None:
+                yield from judged.result()
+            yield from self.judge(batch, also)
 
     def examine(self, content: Content) -> Examination:
         """Decode and fingerprint content in the sandbox, and make what detectors will look at."""
