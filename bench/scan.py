@@ -31,7 +31,7 @@ from tutela.signals import Fingerprint
 
 
 def ours(
-    folder: Path, hashes: list[bytes], data: Path, without: tuple[str, ...]
+    folder: Path, hashes: list[bytes], data: Path, without: tuple[str, ...] | None
 ) -> dict[str, float]:
     """Seconds of a scan, and of the start before it."""
     started = time.perf_counter()
@@ -63,7 +63,7 @@ def main() -> None:
     )
     given = parser.parse_args()
     print(describe("numba", "numpy", "simplejpeg", "pillow"))
-    without = tuple(detectors.installed()) if given.matching_alone else ()
+    without = tuple(detectors.installed()) if given.matching_alone else None
     rng = np.random.default_rng(1)
     hashes = [rng.bytes(32) for _ in range(given.entries)]
     with tempfile.TemporaryDirectory() as scratch:
