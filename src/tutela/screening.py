@@ -39,6 +39,8 @@ Also = Callable[[Sequence[tuple[Content, Verdict]]], Rows]
 """Further rows to commit with verdicts."""
 BATCH = 64
 """Pieces of content that `screen_many` matches and records together, …"""
+CONTEXTS = 1024
+"""Contexts of which it is remembered what detectors will likely look at."""
 LOOKS = 16
 """Pieces of content that the detectors of this process look at side by side."""
 HELD = 64 << 20
@@ -70,6 +72,7 @@ class Screener:
             settings.limits, settings.workers, films=settings.film_limits, options=options
         )
         self.panel = Panel(options, settings.without)
+        self._likely: dict[tuple[Policy, tuple[object, ...]], frozenset[Sight]] = {}
         self._threads = ThreadPoolExecutor(LOOKS, thread_name_prefix="tutela-look")
 
     def screen(
@@ -314,11 +317,18 @@ class Screener:
 
     def _sights(self, context: Context) -> frozenset[Sight]:
         """What detectors will most likely look at, whatever the content is."""
-        kinds = self.panel.kinds
-        if self.settings.evidence != "full":
-            every = kinds | {MATCH, DERIVATIVE}
-            kinds = self.policy.open_kinds((), context, None, every)
-        return self.panel.sights(kinds)
+        if self.settings.evidence == "full":
+            return self.panel.sights(self.panel.kinds)
+        tags = tuple(sorted(context.tags.items()))
+        fields = (context.surface, context.account, context.jurisdiction, context.locale, tags)
+        sights = self._likely.get((self.policy, fields))
+        if sights is None:
+            every = self.panel.kinds | {MATCH, DERIVATIVE}
+            sights = self.panel.sights(self.policy.open_kinds((), context, None, every))
+            if len(self._likely) >= CONTEXTS:
+                self._likely.clear()
+            self._likely[self.policy, fields] = sights
+        return sights
 
 
 def _findings(
