@@ -54,7 +54,7 @@ _AHEAD = 4
 """Inputs a worker that `examine_many` takes from its source before they are needed."""
 _TICK = 0.02
 _NEVER = float("inf")
-READY_SECONDS = 60.0
+READY_SECONDS = 300.0
 """Time for a worker to import, compile what isn't cached, and report."""
 _KEPT_VARIABLES = (
     *("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
