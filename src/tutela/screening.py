@@ -226,7 +226,6 @@ class Screener:
         The workers for films too with `films`; else they start with the first one.
         """
         self.sandbox.warm(films=films)
-        self.panel.prepare()
         content = Content(data=trigger.picture())
         examination = self.examine(content)
         self._look([(content, examination)], self.matcher.match([examination.fingerprints]))

@@ -50,8 +50,8 @@ class Options:
 
         return load(self.data, database=self.database, policy=self.policy, workers=self.workers)
 
-    def screener(self, *, most: int | None = None) -> Screener:
-        """A screener that is ready, with at most so many workers."""
+    def screener(self, *, most: int | None = None, films: bool = False) -> Screener:
+        """A screener that is ready, also for `films`, with at most so many workers of a kind."""
         from tutela.screening import Screener
 
         settings = self.settings()
@@ -60,7 +60,7 @@ class Options:
         screener = Screener(settings)
         try:
             with patience():
-                screener.warm()
+                screener.warm(films=films)
         except BaseException:
             screener.close()
             raise

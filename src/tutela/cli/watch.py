@@ -49,8 +49,7 @@ def watch(
     if stop_on and limit is None:
         raise ConfigurationError(f"--stop-on is one of {', '.join(ACTIONS)}")
     actions = []
-    with options(context).screener(most=1) as screener:
-        screener.warm(films=True)
+    with options(context).screener(most=1, films=True) as screener:
         if str(source) == "-":
             pieces = watching.pipe(sys.stdin.buffer, every=every)
         elif source.is_dir():

@@ -21,7 +21,6 @@ CLOSE = 2.0
 MAX_CACHED_PROFILE = 1 << 16
 
 _SPACES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab ": "LAB"}
-_LUMA = np.array([299, 587, 114]) / 1000
 
 
 class Depth:
