@@ -45,12 +45,15 @@ class Cascade:
         media: MediaFacts,
         detectors: Iterable[Detector],
         mode: Mode = Mode.HELD,
+        later: frozenset[str] = frozenset(),
     ) -> None:
-        """`findings` are those that are there already; `detectors` have not run."""
+        """`findings` are those that are there already; `detectors` have not run; `later` are the
+        kinds of findings that other content, judged together with this, may bring yet."""
         self._policy = policy
         self._context = context
         self._media = media
         self._mode = mode
+        self._later = later
         self._given = list(findings)
         self._pending: list[Detector] = []
         for detector in sorted(detectors, key=_order):
@@ -91,7 +94,7 @@ class Cascade:
             return None
         if self._mode == Mode.FULL:
             return self._pending[0]
-        kinds = frozenset[str]().union(*(detector.kinds for detector in self._pending))
+        kinds = self._later.union(*(detector.kinds for detector in self._pending))
         findings = self.findings
         needed = self._policy.open_kinds(findings, self._context, self._media, kinds)
         for detector in self._pending:

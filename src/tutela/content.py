@@ -19,6 +19,8 @@ class Content:
     data: bytes | None = field(default=None, repr=False)
     path: Path | None = None
     text: str | None = field(default=None, repr=False)
+    unwanted: str = field(default="", repr=False)
+    """Beside a text that asks for a picture: what is not to be in it (a negative prompt)."""
     context: Context = field(default_factory=Context)
     findings: tuple[Finding, ...] = ()
     """What the caller's own detectors found, such as `findings.nudity(0.97)`. They can make the

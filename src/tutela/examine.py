@@ -157,17 +157,12 @@ def helper() -> ThreadPoolExecutor:
 
 
 def examine_text(text: str, signals: Sequence[SignalType]) -> Examination:
-    """Fingerprint a text by its UTF-8 bytes.
-
-    Nothing yet judges what a text says, so it counts as not examined, which holds it.
-    """
+    """Fingerprint a text by its UTF-8 bytes. What it says is for detectors to judge."""
     data = text.encode("utf-8", "surrogatepass")
     fingerprints = [
         made for kind in signals if not kind.detail for made in kind.fingerprint(data, None)
     ]
-    unread = Rejected(Reason.UNSUPPORTED, "A text is compared with known ones; none judges it yet.")
-    facts = MediaFacts("text", size=len(data))
-    return Examination(tuple(fingerprints), facts, unread)
+    return Examination(tuple(fingerprints), MediaFacts("text", size=len(data)))
 
 
 def head(path: str | Path) -> bytes:

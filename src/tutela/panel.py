@@ -12,11 +12,12 @@ from tutela.content import Content
 from tutela.detectors import Detector, Options, Sight, Subject
 from tutela.errors import ConfigurationError, Reason, Rejected
 from tutela.examine import Examination, Wanted
-from tutela.findings import FAILURE, Finding
+from tutela.findings import FAILURE, INTENTS, UNEXAMINED, Finding
 from tutela.media.views import View
 from tutela.sandbox import Sandbox
 
 DIGEST = "sha256"
+READ = frozenset(INTENTS)
 MADE = frozenset(SIGHTS)
 AT_ONCE = MADE - {Sight.LARGE}
 """What is made while content is decoded for the first time, if it may be needed: large views are
@@ -72,6 +73,19 @@ class Panel:
         self.prepare()
         return tuple(one for one in self.all if _able(one, content))
 
+    def known(
+        self, content: Content, examination: Examination, matched: Iterable[Finding]
+    ) -> tuple[Finding, ...]:
+        """What is known of content before any detector of this process looks at it."""
+        found = (*content.findings, *examination.findings, *matched)
+        rejected = examination.rejected
+        if rejected is not None:
+            detail = f"{rejected.reason}: {rejected.message}"
+            return (Finding(UNEXAMINED, "media", detail=detail), *found)
+        if content.text is not None and not self.kinds & READ:
+            return (Finding(UNEXAMINED, "text", detail="no detector judges what texts say"), *found)
+        return found
+
     def look(
         self,
         sandbox: Sandbox,
@@ -115,6 +129,7 @@ class Look:
             detector,
             Subject(
                 text=self._content.text,
+                unwanted=self._content.unwanted,
                 facts=seen.media,
                 fingerprints=seen.fingerprints,
                 views=views,

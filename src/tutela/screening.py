@@ -22,7 +22,7 @@ from tutela.content import Content, Context
 from tutela.derivatives import Derivatives
 from tutela.detectors import Detector, Sight, trigger
 from tutela.examine import Examination, Wanted, examine_text
-from tutela.findings import DERIVATIVE, MATCH, UNEXAMINED, Finding, shows_nudity
+from tutela.findings import DERIVATIVE, MATCH, Finding, shows_nudity
 from tutela.matching import Matcher
 from tutela.panel import Panel
 from tutela.policy import Explanation, Policy
@@ -291,7 +291,7 @@ class Screener:
         cascades = [
             Cascade(
                 self.policy,
-                _findings(content, examination, found),
+                self.panel.known(content, examination, found),
                 content.context,
                 examination.media,
                 self.panel.able(content),
@@ -328,17 +328,6 @@ class Screener:
                 self._likely.clear()
             self._likely[self.policy, fields] = sights
         return sights
-
-
-def _findings(
-    content: Content, examination: Examination, matched: Sequence[Finding]
-) -> tuple[Finding, ...]:
-    found = (*content.findings, *examination.findings, *matched)
-    rejected = examination.rejected
-    if rejected is None:
-        return found
-    unexamined = Finding(UNEXAMINED, "media", detail=f"{rejected.reason}: {rejected.message}")
-    return (unexamined, *found)
 
 
 def _seen(verdicts: Sequence[Verdict]) -> Iterator[tuple[int, str, bool]]:

@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     """SQLAlchemy URL; empty means `tutela.db` in the data folder."""
     policy: Path | None = None
     """The policy file; none means the one that comes with Tutela."""
+    guard_policy: Path | None = None
+    """The policy file for what is asked of a model; none means the one that comes with Tutela."""
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
     """Processes that decode, each in its sandbox."""
     max_bytes: int = Field(Limits().max_bytes, ge=1)

@@ -63,6 +63,8 @@ class Subject:
 
     text: str | None = None
     """The content, if it is text, or what was read in a picture."""
+    unwanted: str = ""
+    """Beside a text that asks for a picture: what is not to be in it."""
     data: bytes | None = None
     """The encoded content."""
     media: Media | None = None

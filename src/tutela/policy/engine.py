@@ -416,6 +416,11 @@ def read_text(path: Path | str | None) -> str:
         raise PolicyError(f"can't be read: {why}.", source=str(path)) from None
 
 
+def shipped(name: str) -> Path:
+    """The file of a policy that Tutela ships: `default`, or `guard` for requests to a model."""
+    return Path(str(resources.files("tutela.policy") / "data" / f"{name}.toml"))
+
+
 def source_name(path: Path | str | None) -> str:
     """How messages name the file."""
     return "default.toml" if path is None else str(path)
