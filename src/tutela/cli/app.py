@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tutela.cli import banks, keys, maintenance, models, policies, protection, screening, watch
+from tutela.cli import banks, guard, keys, maintenance, models, policies, protection, screening, watch
 from tutela.cli.output import Options
 
 app = typer.Typer(
@@ -59,4 +59,5 @@ app.add_typer(banks.app, name="bank")
 app.add_typer(policies.app, name="policy")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="key")
+app.add_typer(guard.app, name="guard")
 maintenance.add_to(app)
