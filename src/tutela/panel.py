@@ -74,11 +74,12 @@ class Panel:
         return tuple(one for one in self.all if _able(one, content))
 
     def known(
-        self, content: Content, examination: Examination, matched: Iterable[Finding]
+        self, content: Content, examination: Examination | None, matched: Iterable[Finding]
     ) -> tuple[Finding, ...]:
         """What is known of content before any detector of this process looks at it."""
-        found = (*content.findings, *examination.findings, *matched)
-        rejected = examination.rejected
+        seen = () if examination is None else examination.findings
+        rejected = None if examination is None else examination.rejected
+        found = (*content.findings, *seen, *matched)
         if rejected is not None:
             detail = f"{rejected.reason}: {rejected.message}"
             return (Finding(UNEXAMINED, "media", detail=detail), *found)

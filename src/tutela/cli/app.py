@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from tutela.cli import banks, guard, keys, maintenance, models, policies, protection, screening, watch
+from tutela.cli import (
+    banks,
+    guard,
+    keys,
+    maintenance,
+    models,
+    policies,
+    protection,
+    screening,
+    watch,
+)
 from tutela.cli.output import Options
 
 app = typer.Typer(
