@@ -14,7 +14,7 @@ from tutela.errors import PolicyError
 from tutela.findings import Finding
 from tutela.policy import Context, Policy, check
 from tutela.policy.checks import check_text
-from tutela.policy.engine import read_text
+from tutela.policy.engine import read_text, shipped
 from tutela.policy.expressions import SCHEMA
 
 HEAD = '[policy]\nname = "test"\ndefault = "allow"\n'
@@ -101,16 +101,25 @@ def test_a_file_that_is_no_toml() -> None:
     assert problem.render("policy.toml").startswith("policy.toml:2:1: error: not TOML: ")
 
 
-def test_the_shipped_policy_has_no_problem() -> None:
-    assert check(None) == []
+SHIPPED = {
+    "default": {"nudity", "cloned-voice", "unread-language"},
+    "guard": {"asks-sexual"},
+}
+"""The policies that Tutela ships, and the rules that each offers in comments."""
 
 
-def test_what_the_shipped_policy_offers_is_clean() -> None:
-    """Its rules that are commented out, once they are not."""
-    text = read_text(None)
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_shipped_policies_have_no_problem(name: str) -> None:
+    assert check(shipped(name)) == []
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_the_shipped_policies_offer_is_clean(name: str) -> None:
+    """Their rules that are commented out, once they are not."""
+    text = read_text(shipped(name))
     offered = re.sub(r"^# (\[\[rule\]\]|\w+ = )", r"\1", text, flags=re.MULTILINE)
     assert check_text(offered) == []
-    assert set(Policy.parse(offered).rules) - set(Policy.load().rules) == {"nudity", "cloned-voice"}
+    assert set(Policy.parse(offered).rules) - set(Policy.parse(text).rules) == SHIPPED[name]
 
 
 def test_unreadable_files(tmp_path: Path) -> None:
