@@ -1,0 +1,1 @@
+"""Intent: what a text asks for."""

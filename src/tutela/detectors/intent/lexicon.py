@@ -1,0 +1,157 @@
+"""Lexicon: the words of each language by the role that they play, and where they stand in a text.
+
+A lexicon is a TOML file in `lexicons/`, one a language; its first lines say how entries are
+written. All languages are looked for at once, in one pass over the words of a text: each word is
+looked up once, entries of several words are walked in a tree from their first word on.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import Any, Final
+
+ROLES: Final = (
+    "child", "young", "adult", "person", "known", "picture", "undress", "bare", "clothes",
+    "remove", "sexual", "suggestive", "make", "tool", "seek", "groom", "contact", "secret",
+    "romance", "abuse", "send", "place", "justify", "self", "exploit", "negation", "swim", "bath",
+    "medical", "parenting", "art", "dance", "nature", "idiom", "protect",
+)  # fmt: skip
+"""Every role that a lexicon may list words for."""
+NEEDED: Final = (
+    "child", "young", "adult", "person", "picture", "undress", "clothes", "remove", "sexual",
+    "make", "seek", "groom", "exploit", "negation",
+)  # fmt: skip
+"""Roles that a lexicon can't do without."""
+AGE: Final = "age"
+GRADE: Final = "grade"
+HIDING: Final = frozenset({"nature", "idiom"})
+"""Roles whose entries hide every other role of the words that they cover."""
+GAP: Final = 4
+"""Words that may stand in the gap of an entry …"""
+UNSPACED_GAP: Final = 8
+"""… or characters, in a language written without spaces."""
+LONGEST_AGE: Final = 120
+"""A greater number is no age."""
+KEPT: Final = 1 << 16
+"""Words whose look-up is kept."""
+LONGEST: Final = 48
+"""Characters of a word that are looked at: no entry is longer."""
+
+_MARKS = (
+    "\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1-\u05c7\u0610-\u061a\u064b-\u065f\u0670"
+    "\u06d6-\u06ed\u0900-\u0963\u0971-\u0dff\u0e31\u0e34-\u0e4e\u1ab0-\u1aff\u1dc0-\u1dff"
+    "\u20d0-\u20f0\u200c\u200d"
+)
+_SINGLE = "\u0e00-\u0eff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+_APOSTROPHES = str.maketrans("", "", "'\u2019\u02bc\u2018\u00ad\u200c\u200d")
+WORD: Final = re.compile(
+    rf"[{_SINGLE}]|\d+|(?:(?![{_SINGLE}])[^\W\d_]|[{_MARKS}])+|[.!?;\n。！？；।؟۔]+"
+)
+"""A word, a character of a script that has no spaces, a number, or the end of a sentence."""
+_ENDS: Final = frozenset(".!?;\n。！？；।؟۔")
+
+
+class LexiconError(ValueError):
+    """A lexicon is not written as it should be. The message names the file and the place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lexicon:
+    """The words of one language."""
+
+    language: str
+    """ISO 639-1."""
+    name: str
+    script: str
+    cues: Mapping[str, tuple[str, ...]] = field(repr=False)
+    patterns: tuple[str, ...] = ()
+    numbers: Mapping[str, int] = field(default_factory=dict, repr=False)
+    grades: tuple[str, ...] = ()
+    common: tuple[str, ...] = ()
+    """Its most frequent words."""
+    unspaced: bool = False
+    prefixes: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ()
+    homographs: frozenset[str] = frozenset()
+    """Entries that are everyday words elsewhere …"""
+    everyday: frozenset[str] = frozenset()
+    """… and everyday words here that are entries elsewhere."""
+
+    @classmethod
+    def parse(cls, text: str, name: str) -> Lexicon:
+        """The lexicon that a TOML file holds. Raises `LexiconError`."""
+        try:
+            given = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise LexiconError(f"{name}: {error}") from error
+        known = {"language", "name", "script", "unspaced", "prefixes", "suffixes", "homographs"}
+        _only(given, known | {"everyday", "cues", "ages"}, name)
+        for key in ("language", "name", "script"):
+            if not isinstance(given.get(key), str) or not given[key]:
+                raise LexiconError(f"{name}: {key} should be a text")
+        cues = given.get("cues", {})
+        ages = given.get("ages", {})
+        if not isinstance(cues, dict) or not isinstance(ages, dict):
+            raise LexiconError(f"{name}: cues and ages should be tables")
+        _only(cues, {*ROLES, "common"}, f"{name}: cues")
+        _only(ages, {"patterns", "numbers", "grades"}, f"{name}: ages")
+        words = {role: _entries(cues.get(role, []), f"{name}: {role}") for role in ROLES}
+        if missing := [role for role in NEEDED if not words[role]]:
+            raise LexiconError(f"{name}: no words for {', '.join(missing)}")
+        patterns = _entries(ages.get("patterns", []), f"{name}: patterns")
+        if any(pattern.count("{n}") != 1 for pattern in patterns):
+            raise LexiconError(f"{name}: a pattern of an age has one {{n}}")
+        numbers = ages.get("numbers", {})
+        if not isinstance(numbers, dict) or not all(
+            isinstance(number, int) and 0 <= number <= LONGEST_AGE for number in numbers.values()
+        ):
+            raise LexiconError(f"{name}: numbers should be words for whole numbers")
+        return cls(
+            given["language"],
+            given["name"],
+            given["script"],
+            words,
+            patterns,
+            {word.lower(): number for word, number in numbers.items()},
+            _entries(ages.get("grades", []), f"{name}: grades"),
+            _entries(cues.get("common", []), f"{name}: common"),
+            given.get("unspaced", False) is True,
+            _entries(given.get("prefixes", []), f"{name}: prefixes"),
+            _entries(given.get("suffixes", []), f"{name}: suffixes"),
+            frozenset(_entries(given.get("homographs", []), f"{name}: homographs")),
+            frozenset(_entries(given.get("everyday", []), f"{name}: everyday")),
+        )
+
+
+def _only(given: Mapping[str, Any], known: Iterable[str], place: str) -> None:
+    if unknown := sorted(set(given) - set(known)):
+        raise LexiconError(f"{place}: unknown {', '.join(unknown)}")
+
+
+def _entries(given: object, place: str) -> tuple[str, ...]:
+    if not isinstance(given, list) or not all(isinstance(entry, str) for entry in given):
+        raise LexiconError(f"{place} should be a list of texts")
+    for entry in given:
+        words = entry.replace("*", " ").replace("_", " ").replace("{n}", " ").strip()
+        if not words or entry != unicodedata.normalize("NFC", entry).lower().strip():
+            raise LexiconError(f"{place}: {entry!r} should be lower-case words")
+        if "*" in entry.replace("* ", "  ").rstrip("*") or entry.split()[0] in {"_", "*"}:
+            raise LexiconError(f"{place}: {entry!r}: * ends a word, and a gap has words around it")
+    return tuple(dict.fromkeys(given))
+
+
+@cache
+def shipped() -> tuple[Lexicon, ...]:
+    """Every lexicon of the package, English first."""
+    folder = resources.files(__package__) / "lexicons"
+    files = sorted(
+        (file for file in folder.iterdir() if file.name.endswith(".toml")),
+        key=lambda file: (file.name != "en.toml", file.name),
+    )
+    return tuple(Lexicon.parse(file.read_text("utf-8"), file.name) for file in files)
