@@ -20,7 +20,7 @@ from tutela.content import Content, Context
 from tutela.detectors import Sight
 from tutela.examine import Examination
 from tutela.findings import EDIT, MATCH, Finding
-from tutela.guard import edit
+from tutela.guard.edit import Judge, plain
 from tutela.media.types import MediaFacts
 from tutela.policy.engine import shipped
 from tutela.screening import Screener
@@ -84,6 +84,7 @@ class Gate:
         policy = settings.guard_policy or shipped("guard")
         self.settings = settings.model_copy(update={"without": without, "policy": policy})
         self.screener = Screener(self.settings)
+        self._together = Judge(self.settings.models_path)
         self._threads = ThreadPoolExecutor(8, thread_name_prefix="tutela-gate")
 
     def request(self, request: Request) -> Verdict:
@@ -108,7 +109,8 @@ class Gate:
         """The verdict on a request, not recorded."""
         contents = _contents(request)
         # One after the other where there is one, side by side where there are several pictures.
-        spread = self._threads.map if len(request.images) > 1 else map
+        pictures = len(request.images) + (request.mask is not None)
+        spread = self._threads.map if pictures > 1 else map
         examined = list(spread(self._examine, contents))
         matched = self.screener.matcher.match([done.fingerprints for done in examined])
         rows = list(zip(contents, examined, matched, strict=True))
@@ -158,7 +160,7 @@ class Gate:
             panel.known(content, examination, matched),
             content.context,
             examination.media,
-            panel.able(content),
+            () if content.name == MASK and plain(examination.views) else panel.able(content),
             mode,
             later,
         )
@@ -174,7 +176,7 @@ class Gate:
 
     def _verdict(self, request: Request, parts: Sequence[Part]) -> Verdict:
         findings = [finding for part in parts for finding in part.findings]
-        findings += edit.judge(request.operation, parts)
+        findings += self._together(parts)
         size = sum(part.examination.media.size for part in parts)
         media = MediaFacts("request", size=size)
         rejected = (part.examination.rejected for part in parts)
