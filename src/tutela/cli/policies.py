@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -25,12 +25,16 @@ app = typer.Typer(
 
 @app.command()
 @guarded
-def show() -> None:
-    """Print the default policy, a starting point for your own."""
-    from importlib.resources import files
+def show(
+    which: Annotated[
+        Literal["default", "guard"],
+        typer.Argument(help="`default` for uploads, `guard` for what is asked of a model."),
+    ] = "default",
+) -> None:
+    """Print a policy that Tutela ships, a starting point for your own."""
+    from tutela.policy.engine import read_text, shipped
 
-    text = files("tutela.policy").joinpath("data/default.toml").read_text(encoding="utf-8")
-    typer.echo(text, nl=False)
+    typer.echo(read_text(shipped(which)), nl=False)
 
 
 @app.command()
