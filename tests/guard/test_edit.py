@@ -33,7 +33,7 @@ shown = st.builds(Shown, st.booleans(), st.booleans(), st.booleans(), st.boolean
 
 
 def judge(faces=(FACE,)):
-    made = edit.Judge(None)
+    made = edit.Together(None)
     made._faces = lambda _: list(faces)  # type: ignore[method-assign,assignment]
     return made
 

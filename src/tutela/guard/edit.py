@@ -65,7 +65,7 @@ class Shown:
     """Whether the mask lies over a body."""
 
 
-class Judge:
+class Together:
     """Judges the parts of requests together. Threads may share it.
 
     `models` is the folder of models that were pulled. Raises `ConfigurationError`.

@@ -20,7 +20,7 @@ from tutela.content import Content, Context
 from tutela.detectors import Sight
 from tutela.examine import Examination
 from tutela.findings import EDIT, MATCH, Finding
-from tutela.guard.edit import Judge, plain
+from tutela.guard.edit import Together, plain
 from tutela.media.types import MediaFacts
 from tutela.policy.engine import shipped
 from tutela.screening import Screener
@@ -84,7 +84,7 @@ class Gate:
         policy = settings.guard_policy or shipped("guard")
         self.settings = settings.model_copy(update={"without": without, "policy": policy})
         self.screener = Screener(self.settings)
-        self._together = Judge(self.settings.models_path)
+        self._together = Together(self.settings.models_path)
         self._threads = ThreadPoolExecutor(8, thread_name_prefix="tutela-gate")
 
     def request(self, request: Request) -> Verdict:
