@@ -7,20 +7,20 @@ looked up once, entries of several words are walked in a tree from their first w
 
 from __future__ import annotations
 
-import re
 import tomllib
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from typing import Any, Final
 
 ROLES: Final = (
-    "child", "young", "adult", "person", "known", "picture", "undress", "bare", "clothes",
-    "remove", "sexual", "suggestive", "make", "tool", "seek", "groom", "contact", "secret",
-    "romance", "abuse", "send", "place", "justify", "self", "exploit", "negation", "swim", "bath",
-    "medical", "parenting", "art", "dance", "nature", "idiom", "protect",
+    "child", "young", "adult", "person", "known", "picture", "undress", "bare", "nudify", "clothes",
+    "garment", "remove", "doing", "spot", "lying", "sexual", "suggestive", "make", "tool", "seek",
+    "groom", "contact", "secret", "romance", "abuse", "send", "place", "justify", "self", "code",
+    "exploit", "negation", "swim", "bath", "medical", "parenting", "art", "dance", "nature",
+    "idiom", "protect",
 )  # fmt: skip
 """Every role that a lexicon may list words for."""
 NEEDED: Final = (
@@ -42,19 +42,6 @@ KEPT: Final = 1 << 16
 """Words whose look-up is kept."""
 LONGEST: Final = 48
 """Characters of a word that are looked at: no entry is longer."""
-
-_MARKS = (
-    "\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1-\u05c7\u0610-\u061a\u064b-\u065f\u0670"
-    "\u06d6-\u06ed\u0900-\u0963\u0971-\u0dff\u0e31\u0e34-\u0e4e\u1ab0-\u1aff\u1dc0-\u1dff"
-    "\u20d0-\u20f0\u200c\u200d"
-)
-_SINGLE = "\u0e00-\u0eff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
-_APOSTROPHES = str.maketrans("", "", "'\u2019\u02bc\u2018\u00ad\u200c\u200d")
-WORD: Final = re.compile(
-    rf"[{_SINGLE}]|\d+|(?:(?![{_SINGLE}])[^\W\d_]|[{_MARKS}])+|[.!?;\n。！？；।؟۔]+"
-)
-"""A word, a character of a script that has no spaces, a number, or the end of a sentence."""
-_ENDS: Final = frozenset(".!?;\n。！？；।؟۔")
 
 
 class LexiconError(ValueError):
