@@ -522,7 +522,7 @@ def test_what_a_caller_found_never_makes_a_verdict_milder(
     screener.policy = tutela.screening.Policy.load(policy)
     verdict = screener.screen(FAKE, findings=[Finding("harmless", "ours", likelihood=0.99)])
     assert verdict.action == "hold"
-    assert verdict.rules == ("always:caller-never-milder",)
+    assert verdict.rules == ("always:advice-never-milder",)
     assert screener.policy.explain(verdict.findings, Context()).decision == verdict.decision
 
 

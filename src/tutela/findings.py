@@ -52,6 +52,10 @@ INTENTS: Final = (NUDIFICATION, CHILD_SEXUALISATION, CHILD_EXPLOITATION, ADULT_S
 
 CALLER: Final = "caller"
 """The source of a finding that came with the content."""
+JUDGE: Final = "judge"
+"""The source of a second opinion, by a model that the operator named."""
+ADVISERS: Final = frozenset({CALLER, JUDGE})
+"""Sources that can make a verdict stricter, never milder."""
 NUDE: Final = 0.5
 """Likelihood from which nudity counts as seen."""
 SAME: Final = 0.5

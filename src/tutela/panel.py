@@ -13,6 +13,7 @@ from tutela.detectors import Detector, Options, Sight, Subject
 from tutela.errors import ConfigurationError, Reason, Rejected
 from tutela.examine import Examination, Wanted
 from tutela.findings import FAILURE, INTENTS, UNEXAMINED, Finding
+from tutela.media.types import MediaFacts
 from tutela.media.views import View
 from tutela.sandbox import Sandbox
 
@@ -83,9 +84,14 @@ class Panel:
         if rejected is not None:
             detail = f"{rejected.reason}: {rejected.message}"
             return (Finding(UNEXAMINED, "media", detail=detail), *found)
-        if content.text is not None and not self.kinds & READ:
+        if content.text is not None and not self._reads():
             return (Finding(UNEXAMINED, "text", detail="no detector judges what texts say"), *found)
         return found
+
+    def _reads(self) -> bool:
+        """Whether any detector says what texts ask for."""
+        facts = MediaFacts("text")
+        return any(one.kinds & READ and one.applies(facts) for one in self.all)
 
     def look(
         self,

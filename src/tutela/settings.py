@@ -15,7 +15,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from tutela.detectors import Options
+from tutela.detectors import JudgeOptions, Options
 from tutela.errors import ConfigurationError
 from tutela.media.types import FILMS, Limits
 
@@ -57,6 +57,12 @@ class Settings(BaseSettings):
     """Where pulled models lie; none means `models` in the data folder."""
     trust_list: Path | None = None
     """Certificates, PEM, whose C2PA signatures count as trusted."""
+    judge_url: str = ""
+    """Base of an OpenAI-compatible API that gives a second opinion on texts; none if empty."""
+    judge_model: str = ""
+    judge_key_file: Path | None = None
+    judge_seconds: float = Field(5.0, gt=0, le=120)
+    judge_style: Literal["question", "llama-guard"] = "question"
     secret_file: Path | None = None
     """The secret of this deployment; none means `secret.key` in the data folder."""
     case_photos: int = Field(20, ge=1)
@@ -65,6 +71,8 @@ class Settings(BaseSettings):
     """Protected photos that one bank may hold."""
     widely_shared: int = Field(25, ge=2, le=1_000)
     """Accounts that show a protected photo before a reviewer should decide about it."""
+    refusals_per_hour: int = Field(5, ge=1, le=1_000)
+    """Refusals of one account within an hour from which it is a case to look into."""
     fetch_hosts: tuple[str, ...] = ()
     """Hosts that `POST /v1/screen` may fetch from; none means that fetching is off."""
     fetch_http: bool = False
@@ -127,7 +135,18 @@ class Settings(BaseSettings):
                 raise ConfigurationError(
                     f"the trust list {self.trust_list} can't be read: {error}; name a PEM file"
                 ) from error
-        return Options(self.models_path, trust)
+        judge = None
+        if self.judge_url:
+            if not self.judge_model:
+                raise ConfigurationError("judge_url is set; name the model in judge_model too")
+            judge = JudgeOptions(
+                self.judge_url,
+                self.judge_model,
+                self.judge_key_file,
+                self.judge_seconds,
+                self.judge_style,
+            )
+        return Options(self.models_path, trust, judge)
 
     @property
     def secret_path(self) -> Path:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from tutela.errors import ConfigurationError
 from tutela.findings import FAILURE, Finding
@@ -48,6 +48,19 @@ SANDBOXED = frozenset({Sight.BYTES, Sight.MEDIA})
 
 
 @dataclass(frozen=True, slots=True)
+class JudgeOptions:
+    """Where a second opinion on texts is had."""
+
+    url: str
+    """Base of an OpenAI-compatible API: `https://host/v1`."""
+    model: str
+    key_file: Path | None = None
+    seconds: float = 5.0
+    style: Literal["question", "llama-guard"] = "question"
+    """How it is asked: with a question of ours, or as Llama Guard is."""
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """What an operator may set for detectors."""
 
@@ -55,6 +68,7 @@ class Options:
     """The folder of models that were pulled."""
     trust: str = ""
     """Certificates, PEM, whose C2PA signatures count as trusted."""
+    judge: JudgeOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)

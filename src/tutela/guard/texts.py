@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tutela import detectors
+from tutela.cascade import Cascade, Mode
 from tutela.content import Content, Context
 from tutela.detectors import Subject
 from tutela.findings import INTENTS, Finding
@@ -48,8 +49,15 @@ class Texts:
         content = Content(text=text, unwanted=unwanted, context=context or Context())
         facts = MediaFacts("text", size=len(text.encode("utf-8", "surrogatepass")))
         subject = Subject(text=text, unwanted=unwanted, facts=facts)
-        findings = list(self._panel.known(content, None, ()))
-        for detector in self._panel.able(content):
-            if detector.applies(facts):
-                findings += detectors.examine(detector, subject)
-        return Judged(self._policy.decide(findings, content.context, facts), tuple(findings))
+        looked = Cascade(
+            self._policy,
+            self._panel.known(content, None, ()),
+            content.context,
+            facts,
+            self._panel.able(content),
+            Mode.NEEDED,
+        )
+        while (detector := looked.next) is not None:
+            looked.add(detectors.examine(detector, subject))
+        decision = self._policy.decide(looked.findings, content.context, facts)
+        return Judged(decision, looked.findings)

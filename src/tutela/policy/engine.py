@@ -4,9 +4,9 @@ after it is loaded.
 Some things hold whatever the rules say. A match that nobody verified gives no block: a block
 stands only if its rule still holds when every match of a tier other than `confirmed` and
 `reviewed` is taken away. Nor does a derivative of any tier: it shows the same photograph, not what
-was made of it. Content that was not fully examined is never allowed. And what the caller found
-never makes a verdict milder. Where the engine overrides a rule it says so, under an id that starts
-with `always:`.
+was made of it. Content that was not fully examined is never allowed. And what the caller found, or
+a model that was asked for a second opinion, never makes a verdict milder. Where the engine
+overrides a rule it says so, under an id that starts with `always:`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from itertools import product
 from pathlib import Path
 
 from tutela.errors import PolicyError
-from tutela.findings import CALLER, DERIVATIVE, MATCH, NOT_EXAMINED, Finding, same_place
+from tutela.findings import ADVISERS, DERIVATIVE, MATCH, NOT_EXAMINED, Finding, same_place
 from tutela.media.types import MediaFacts
 from tutela.policy import reference as reference_data
 from tutela.policy.decision import (
@@ -40,7 +40,7 @@ from tutela.policy.source import Source
 
 UNVERIFIED = "always:unverified-never-blocks"
 DERIVATIVE_HOLDS = "always:derivative-never-blocks"
-NEVER_MILDER = "always:caller-never-milder"
+NEVER_MILDER = "always:advice-never-milder"
 NOT_ALLOWED = "always:unexamined-never-allowed"
 FAILED = "always:failed-condition-holds"
 
@@ -167,7 +167,7 @@ class Policy:
         known of it: the answer then holds for any. That a detector may fail, which is a finding
         of kind `failure`, is no kind to wait for unless it is in `pending`.
         """
-        own = [finding for finding in findings if finding.source != CALLER]
+        own = [finding for finding in findings if finding.source not in ADVISERS]
         views = [findings] if len(own) == len(findings) else [findings, own]
         outlooks = [self._outlook(view, context, media, pending) for view in views]
         # The stricter of both is given, as in `_no_milder`.
@@ -237,15 +237,15 @@ class Policy:
         context: Context,
         media: MediaFacts | None,
     ) -> Decision:
-        """The decision without the caller's findings where that is the stricter one."""
-        own = [n for n, finding in enumerate(findings) if finding.source != CALLER]
+        """The decision without what advisers found where that is the stricter one."""
+        own = [n for n, finding in enumerate(findings) if finding.source not in ADVISERS]
         if len(own) == len(findings):
             return decision
         rest = [findings[n] for n in own]
         without = self._decision(rest, self._run(rest, context, media))
         if stronger(without.action) <= stronger(decision.action):
             return decision
-        text = "What the caller found would make the verdict milder: it does not count"
+        text = "What the caller or the judge says would make the verdict milder: it does not count"
         return replace(
             without,
             rules=(*without.rules, NEVER_MILDER),
