@@ -11,6 +11,7 @@ from sqlalchemy import column, insert, select, table, text
 from tutela.banks import Banks
 from tutela.banks.bank import NewEntry
 from tutela.errors import StoreError
+from tutela.guard.refusals import Refusals
 from tutela.signals import Fingerprint
 from tutela.store import Store, _alembic, now
 from tutela.store.tables import entries, sealed, sightings, verdicts
@@ -135,4 +136,18 @@ def test_values_from_before_are_found_after(database_url: str) -> None:
         ("md5", values["md5"]): [1],
         ("steps", values["steps"]): [2],
     }
+    store.close()
+
+
+def test_case_signals_come_and_go(database_url: str) -> None:
+    made = Store(database_url)
+    _move(made, "0003", up=False)
+    made.close()
+    store = Store(database_url, upgrade=True)
+    refusals = Refusals(store, 3)
+    assert [refusals.count("a") for _ in range(5)] == [False, False, True, False, False]
+    assert [(one.account, one.refusals) for one in refusals.signals()] == [("a", 5)]
+    _move(store, "0003", up=False)
+    _move(store, "0004", up=True)
+    assert Refusals(store, 3).signals(every=True) == []
     store.close()

@@ -49,7 +49,7 @@ def create(settings: Settings, *, fetcher: Fetcher | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with Screener(settings) as screener, _Beside(screener):
+        with Screener(settings) as screener, Beside(screener):
             screener.warm()
             app.state.screener = screener
             # First come, first served: without it a request may be overtaken again and again.
@@ -84,7 +84,7 @@ def from_environment() -> FastAPI:
     return create(load(os.environ.get("TUTELA_DATA")))
 
 
-class _Beside:
+class Beside:
     """What runs beside the requests: the index follows the store, old answers are forgotten."""
 
     def __init__(self, screener: Screener) -> None:

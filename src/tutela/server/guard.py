@@ -42,7 +42,7 @@ class Guard:
         self._app = app
         self._keys = keys
         self._known: dict[str, tuple[float, Key]] = {}
-        self._buckets: dict[int, _Bucket] = {}
+        self._buckets: dict[int, Bucket] = {}
         self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -101,10 +101,10 @@ class Guard:
         self._known[secret] = (time.monotonic(), key)
         return key
 
-    def _bucket(self, key: Key) -> _Bucket:
+    def _bucket(self, key: Key) -> Bucket:
         bucket = self._buckets.get(key.id)
         if bucket is None or bucket.per_minute != key.per_minute:
-            bucket = self._buckets[key.id] = _Bucket(key.per_minute)
+            bucket = self._buckets[key.id] = Bucket(key.per_minute)
         return bucket
 
     def _bounded(
@@ -159,7 +159,7 @@ class Guard:
         )
 
 
-class _Bucket:
+class Bucket:
     """A token bucket that holds a minute's worth and refills evenly."""
 
     def __init__(self, per_minute: int) -> None:

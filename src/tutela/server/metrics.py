@@ -35,6 +35,19 @@ WAITING = Gauge(
     "Protected photos that a reviewer should decide about.",
     multiprocess_mode="max",
 )
+GUARDED = Counter(
+    "tutela_guard_requests", "Requests to a model that were answered.", ["endpoint", "status"]
+)
+GUARD_SECONDS = Histogram(
+    "tutela_guard_seconds",
+    "Time to judge a request to a model.",
+    ["endpoint"],
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+REFUSALS = Counter(
+    "tutela_guard_refusals", "Requests and answers that were refused.", ["endpoint", "stage"]
+)
+CASE_SIGNALS = Counter("tutela_case_signals", "Accounts refused too often, each time anew.")
 
 
 def exposition() -> bytes:

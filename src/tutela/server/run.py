@@ -52,6 +52,15 @@ def run(settings: Settings, *, host: str, port: int, processes: int) -> None:
 def application() -> FastAPI:
     """What each server process runs: the settings are in its environment, its log is JSON lines."""
     hide()
+    log_as_json()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_leave_with, args=(parent.sentinel,), daemon=True).start()
+    return from_environment()
+
+
+def log_as_json() -> None:
+    """The log of this process is JSON lines from now on."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -60,10 +69,6 @@ def application() -> FastAPI:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
     )
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_leave_with, args=(parent.sentinel,), daemon=True).start()
-    return from_environment()
 
 
 def _leave_with(parent: int) -> None:

@@ -41,7 +41,7 @@ __all__ = ["Store", "new_id", "now"]
 
 WAL_ATTEMPTS = 100
 CHANGED = "tutela-entries-changed"
-REVISION = "0003"
+REVISION = "0004"
 """The revision of the tables that this version of Tutela reads and writes."""
 
 

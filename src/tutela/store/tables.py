@@ -249,3 +249,18 @@ scan_files = Table(
     Column("modified_ns", BigInteger, nullable=False),
     Column("verdict_id", ForeignKey("verdicts.id"), nullable=False),
 )
+
+case_signals = Table(
+    "case_signals",
+    metadata,
+    # Accounts whose requests to a model were refused: when and how often, never what was asked.
+    Column("account", String(160), primary_key=True),
+    Column("first_at", UTCTime, nullable=False),
+    Column("last_at", UTCTime, nullable=False, index=True),
+    # All since `first_at`; an account that stays quiet begins anew, or goes.
+    Column("refusals", Integer, nullable=False),
+    # Times of the latest ones, seconds since 1970, as far as they matter for the rate.
+    Column("recent", JSON, nullable=False),
+    # When the rate was too high for the first time; NULL if it never was.
+    Column("opened_at", UTCTime),
+)
