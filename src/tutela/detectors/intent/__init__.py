@@ -1,1 +1,157 @@
-"""Intent: what a text asks for."""
+"""Intent: what a text asks for, as calibrated likelihoods.
+
+Every reading of a text is judged, as it is written and with disguised spelling undone, and the
+highest likelihood counts. Texts of several fields are judged one by one and joined. What is said of
+why names roles and readings, never words of the text.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import Final
+
+from tutela.detectors import Options, Sight, Subject
+from tutela.detectors.intent import compose
+from tutela.detectors.intent.scene import WINDOW, Scene
+from tutela.detectors.intent.words import Text, Words, vocabulary
+from tutela.findings import INTENTS, LANGUAGE, Finding
+from tutela.media.text import readings
+from tutela.media.types import MediaFacts
+
+__all__ = ["INTENT", "Assessment", "Intent", "judge"]
+
+LEAST: Final = 0.05
+"""A likelihood below this is not worth a finding."""
+MOST: Final = 0.99
+FIELDS: Final = 16
+"""Texts that are judged one by one; of more, the joined text alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What a text asks for."""
+
+    scores: Mapping[str, float]
+    """Likelihood of each of `INTENTS`, 0 to 1."""
+    language: str = ""
+    """ISO 639-1; `""` where it can't be told."""
+    unread: float = 0.0
+    """How likely it is that the text says something that can't be judged."""
+    why: tuple[str, ...] = ()
+    """Names of the combinations and readings that it rests on; never words of the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Weights of the features, by kind; that of `""` is the constant."""
+
+    weights: Mapping[str, Mapping[str, float]] = field(repr=False)
+
+    def score(self, kind: str, found: Mapping[str, float]) -> float:
+        weights = self.weights[kind]
+        total = weights[""] + sum(weights.get(name, 0.0) * value for name, value in found.items())
+        likely = 1 / (1 + math.exp(-total))
+        for name, value in found.items():
+            core = compose.CORE.get(name)
+            if core is not None and core[0] == kind and value >= compose.MET:
+                likely = max(likely, core[1])
+        return min(MOST, likely)
+
+
+@cache
+def model() -> Model:
+    """The weights that come with the package: `bench/train_intent.py` makes them."""
+    return Model(json.loads((resources.files(__package__) / "weights.json").read_text("utf-8")))
+
+
+def judge(texts: Sequence[str], unwanted: str = "") -> Assessment:
+    """What texts that belong together ask for; `unwanted` is a negative prompt.
+
+    Time is linear in their length.
+    """
+    known, weights = vocabulary(), model()
+    bare = bool(unwanted) and _clothes(known, unwanted)
+    scores = dict.fromkeys(INTENTS, 0.0)
+    why: dict[str, None] = {}
+    for text in _together(texts):
+        for reading in readings(text):
+            for found in _found(known, reading.text, bare):
+                for kind in INTENTS:
+                    likely = weights.score(kind, found)
+                    if likely > scores[kind]:
+                        scores[kind] = likely
+                    if likely >= LEAST:
+                        why |= dict.fromkeys(name for name in found if _speaks(weights, kind, name))
+                        why[f"reading: {reading.how}"] = None
+    return Assessment({k: round(v, 4) for k, v in scores.items()}, why=tuple(why))
+
+
+def _speaks(weights: Model, kind: str, name: str) -> bool:
+    core = compose.CORE.get(name)
+    return name in weights.weights[kind] or (core is not None and core[0] == kind)
+
+
+def _together(texts: Sequence[str]) -> Iterator[str]:
+    """Each text, and all of them joined by a space and by nothing."""
+    given = [text for text in texts if text.strip()]
+    if 1 < len(given) <= FIELDS:
+        yield from given
+        yield "".join(given)
+    if given:
+        yield " ".join(given)
+
+
+def _found(known: Words, text: str, unwanted: bool) -> Iterator[dict[str, float]]:
+    """The features of every stretch of a text."""
+    read = known.read(text)
+    count = len(read.words)
+    step = WINDOW // 2
+    for start in range(0, max(1, count - step), step):
+        scene = Scene(read, start, min(count, start + WINDOW))
+        yield compose.features(scene, known.naming, unwanted)
+
+
+def _clothes(known: Words, text: str) -> bool:
+    """Whether clothes are among what is not to be shown."""
+    read: Text = known.read(text)
+    return bool(read["clothes"])
+
+
+class Intent:
+    """The detector."""
+
+    name: Final = "intent"
+    version: Final = "1"
+    kinds: Final = frozenset({*INTENTS, LANGUAGE})
+    looks_at: Final = frozenset({Sight.TEXT})
+    cost: Final = 0.5
+
+    def prepare(self, options: Options) -> None:  # noqa: ARG002
+        vocabulary()
+        model()
+
+    def applies(self, facts: MediaFacts) -> bool:  # noqa: ARG002
+        return True
+
+    def examine(self, subject: Subject) -> Sequence[Finding]:
+        if not subject.text:
+            return ()
+        lines = subject.text.split("\n")
+        made = judge(lines if len(lines) <= FIELDS else [subject.text], subject.unwanted)
+        detail = ", ".join(made.why)
+        found = [
+            Finding(kind, self.name, self.version, likelihood=likely, detail=detail)
+            for kind, likely in made.scores.items()
+            if likely >= LEAST
+        ]
+        if made.unread >= LEAST:
+            found.append(Finding(LANGUAGE, self.name, self.version, likelihood=made.unread))
+        return found
+
+
+INTENT: Final = Intent()

@@ -18,7 +18,7 @@ from typing import Any, Final
 ROLES: Final = (
     "child", "young", "adult", "person", "known", "picture", "undress", "bare", "nudify", "clothes",
     "garment", "remove", "doing", "spot", "lying", "sexual", "suggestive", "make", "tool", "seek",
-    "groom", "contact", "secret", "romance", "abuse", "send", "place", "justify", "self", "code",
+    "groom", "coax", "contact", "secret", "romance", "abuse", "send", "place", "justify", "self", "code",
     "exploit", "negation", "swim", "bath", "medical", "parenting", "art", "dance", "nature",
     "idiom", "protect",
 )  # fmt: skip

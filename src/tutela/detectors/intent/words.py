@@ -156,7 +156,10 @@ class Words:
         shared = self._shared()
         for number, lexicon in enumerate(self.lexicons):
             self._add(number, lexicon, shared)
-        self._longest = max(map(len, (*self._exact, *self._begins)), default=1)
+        self.naming = frozenset(
+            number for number, lexicon in enumerate(self.lexicons) if lexicon.cues["known"]
+        )
+        """Languages that say apart who is known (`known`) from whoever is shown (`person`)."""
 
     def read(self, text: str) -> Text:
         """The roles in a text. Linear in its length."""
@@ -203,7 +206,7 @@ class Words:
                 for role, language, bound, fixed in node.ends:
                     if bound and not home[language]:
                         continue
-                    if role == age or role == grade:
+                    if role in (age, grade):
                         years = value if fixed < 0 else fixed
                         if years < 0:
                             continue
@@ -397,6 +400,13 @@ def _home(spoken: Sequence[float]) -> list[bool]:
 
 def _unhidden(found: list[dict[int, Hit]], count: int) -> list[list[Hit]]:
     """Hits by role, in order, without what lies within a phrase that hides it."""
+    ages, grown = found[NUMBER[AGE]], found[NUMBER[GROWN]]
+    for hit in [*ages.values()] if grown else ():
+        if any(
+            old.start < hit.start < old.end or (old.start == hit.start and old.end > hit.end)
+            for old in grown.values()
+        ):
+            del ages[hit.start]
     hides = [hit for role in HIDING for hit in found[NUMBER[role]].values()]
     if not hides:
         return [
@@ -421,6 +431,6 @@ def _start(hit: Hit) -> int:
 
 
 @cache
-def words() -> Words:
+def vocabulary() -> Words:
     """The words of every lexicon of the package."""
     return Words(shipped())

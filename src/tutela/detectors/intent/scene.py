@@ -1,0 +1,149 @@
+"""Scene: a stretch of a text, with what is asked of the roles in it: what meets, and how near."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import Final, TypeAlias
+
+from tutela.detectors.intent.words import NUMBER, Hit, Text
+
+SENTENCE: Final = 5.0
+"""How many words the end of a sentence counts for in a distance."""
+NEAR: Final = 6.0
+"""Words apart up to which two roles stand together …"""
+FAR: Final = 36.0
+"""… and from which they have nothing to do with each other."""
+WINDOW: Final = 160
+"""Words that are judged together: of a longer text, window by window, each half over the last."""
+
+Hits: TypeAlias = list[Hit]
+
+
+class Scene:
+    """A stretch of a text, with what is asked of its roles."""
+
+    def __init__(self, text: Text, start: int, end: int) -> None:
+        self.text = text
+        self.start, self.end = start, end
+        self._roles: dict[str, Hits] = {}
+        self.places = [
+            place + SENTENCE * sentence
+            for place, sentence in zip(
+                text.places[start:end], text.sentences[start:end], strict=True
+            )
+        ]
+
+    def __getitem__(self, name: str) -> Hits:
+        """Hits of one role, or of several: `"child age"`."""
+        found = self._roles.get(name)
+        if found is None:
+            found = []
+            for role in name.split():
+                hits = self.text.roles[NUMBER[role]]
+                if hits:
+                    found += [h for h in hits if self.start <= h.start and h.end <= self.end]
+            if " " in name:
+                found.sort(key=_begin)
+            self._roles[name] = found
+        return found
+
+    def at(self, word: int) -> float:
+        return self.places[word - self.start]
+
+    def apart(self, one: Hit, other: Hit) -> float:
+        """Words that stand between two hits; 0 where they touch or overlap."""
+        if one.start > other.start:
+            one, other = other, one
+        if other.start < one.end:
+            return 0.0
+        return max(0.0, self.at(other.start) - self.at(one.end - 1) - 1.0)
+
+    def nearest(self, one: Hits, other: Hits, over: bool = False) -> float:
+        """Words between the nearest two of them. Two on the same words count only if `over`."""
+        least = FAR
+        if not one or not other:
+            return least
+        if len(one) > len(other):
+            one, other = other, one
+        starts = [hit.start for hit in other]
+        for hit in one:
+            middle = bisect_left(starts, hit.start)
+            for at in range(max(0, middle - 3), min(len(other), middle + 3)):
+                if over or not _same(hit, other[at]):
+                    least = min(least, self.apart(hit, other[at]))
+        return least
+
+    def meet(
+        self, *groups: Hits, near: float = NEAR, far: float = FAR, over: bool = False
+    ) -> float:
+        """How near hits of every group stand together: 1 to 0. Each to the first or the last."""
+        least = 1.0
+        for index in range(1, len(groups)):
+            apart = self.nearest(groups[index - 1], groups[index], over)
+            if index > 1:
+                apart = min(apart, self.nearest(groups[0], groups[index], over))
+            least = min(least, _closeness(apart, near, far))
+            if least == 0.0:
+                return 0.0
+        return least
+
+    def before(self, one: Hits, other: Hits, within: float) -> Hits:
+        """Those of `other` that come up to `within` words after one of `one`, in its sentence."""
+        sentences = self.text.sentences
+        return [
+            hit
+            for hit in other
+            if any(
+                first.end <= hit.start
+                and sentences[first.start] == sentences[hit.start]
+                and self.apart(first, hit) <= within
+                for first in one
+            )
+        ]
+
+
+def _begin(hit: Hit) -> int:
+    return hit.start
+
+
+def _same(one: Hit, other: Hit) -> bool:
+    return one.start < other.end and other.start < one.end
+
+
+def _closeness(apart: float, near: float, far: float) -> float:
+    if apart <= near:
+        return 1.0
+    return max(0.0, (far - apart) / (far - near))
+
+
+def without(hits: Hits, covering: Hits) -> Hits:
+    """Hits that none of `covering` lies over."""
+    if not covering:
+        return hits
+    return [hit for hit in hits if not any(_same(hit, other) for other in covering)]
+
+
+def governed(scene: Scene, harmful: Hits) -> Hits:
+    """Names of a harm that an expression of protection governs: "signs of grooming", "law against
+    …", "… prevention". It stands right beside the name, in the same part of the sentence."""
+    protect = scene["protect"]
+    if not protect or not harmful:
+        return []
+    clauses = scene.text.clauses
+    found: Hits = []
+    for hit in harmful:
+        for other in protect:
+            if other.start <= hit.start and hit.end <= other.end:
+                found.append(hit)
+                break
+            if clauses[other.start] != clauses[hit.start] or _same(hit, other):
+                continue
+            apart = scene.apart(other, hit)
+            if (other.end <= hit.start and apart <= 3) or (hit.end <= other.start and apart == 0):
+                found.append(hit)
+                break
+        else:
+            last = found[-1] if found else hit
+            if found and clauses[last.start] == clauses[hit.start] and scene.apart(last, hit) <= 2:
+                found.append(hit)
+    return found
