@@ -223,6 +223,7 @@ def disguised(guard: Guard, asked: Sequence[Request], peer: Peer | None) -> Tabl
             texts = [(request, fields) for request, fields in given if fields is not None]
             row = {"part": part, "disguise": name}
             row |= rates(guard, [fields for _, fields in texts])
+            row["of those seen plain"] = kept(guard, texts)
             languages = grouped(texts, lambda pair: pair[0].language)
             worst = {
                 language: rates(guard, [fields for _, fields in pairs])["refused"]
@@ -240,6 +241,14 @@ def disguised(guard: Guard, asked: Sequence[Request], peer: Peer | None) -> Tabl
                 row["peer"] = share(sum(peer(english)), len(english))
             table.append(row)
     return table
+
+
+def kept(guard: Guard, texts: Sequence[tuple[Request, Fields]]) -> float:
+    """How many of the requests that are refused plain are so in disguise: per cent."""
+    seen = guard(plain([request for request, _ in texts]))
+    hidden = guard([fields for _, fields in texts])
+    both = [after.refused for before, after in zip(seen, hidden, strict=True) if before.refused]
+    return share(sum(both), len(both))
 
 
 def disguised_languages(guard: Guard, asked: Sequence[Request]) -> Table:
