@@ -30,7 +30,7 @@ from starlette.types import Receive, Scope, Send
 from tutela._confine import hide
 from tutela.content import Context
 from tutela.errors import AccessDenied, FetchRefused, StoreError, TutelaError
-from tutela.guard import openai_requests
+from tutela.guard import moderations, openai_requests
 from tutela.guard.bodies import Unreadable
 from tutela.guard.gate import Gate, Operation, Request
 from tutela.guard.openai_answers import (
@@ -124,6 +124,7 @@ ENDPOINTS: Final = {
         Endpoint(Family.IMAGES, "/v1/images/variations", read=openai_requests.variations),
         Endpoint(Family.CHAT, "/v1/chat/completions", read=openai_requests.chat),
         Endpoint(Family.RESPONSES, "/v1/responses", read=openai_requests.responses),
+        Endpoint(Family.MODERATIONS, "/v1/moderations"),
         Endpoint(Family.MODELS, "/v1/models", "GET"),
     )
 }
@@ -281,18 +282,18 @@ class Gateway:
             most, caller = min(most, key.max_bytes), f"key:{key.name}"
         elif secret := headers.get(b"authorization"):
             caller = f"key:{hashlib.sha256(secret).hexdigest()[:16]}"
-        if endpoint.read is None:
+        if endpoint.family is Family.MODELS:
             return await self._models(call, headers)
         body = await _body(call, incoming, headers, most)
         kind = headers.get(b"content-type", b"").decode("latin-1")
+        if endpoint.read is None:
+            return await self._moderations(call, kind, body)
         read = partial(endpoint.read, kind, body, self._options.allow)
         # Much to read is read beside the other requests.
         asked = read() if len(body) < SMALL else await anyio.to_thread.run_sync(read)
         del body
         call.account = asked.account or caller
-        for one in asked.pictures:
-            if one.url:
-                one.data = await self._fetched(call, one.url)
+        await self._complete(call, asked)
         recorded = await self._judge(call, asked)
         return await self._forward(call, asked, headers, recorded)
 
@@ -312,6 +313,21 @@ class Gateway:
             bucket = self._buckets[key.id] = Bucket(key.per_minute)
         bucket.take()
         return key
+
+    async def _moderations(self, call: Call, kind: str, body: bytes) -> Response:
+        results = []
+        for asked in moderations.read(kind, body):
+            await self._complete(call, asked)
+            verdict = await self._run(self._gate.request, asked.request(Context(surface=SURFACE)))
+            call.verdicts.append(verdict.id)
+            results.append(moderations.result(asked, verdict))
+        return _shaped(200, moderations.answer(call.id, results))
+
+    async def _complete(self, call: Call, asked: Asked) -> None:
+        """Fetch the pictures that are named by their address."""
+        for one in asked.pictures:
+            if one.url:
+                one.data = await self._fetched(call, one.url)
 
     async def _fetched(self, call: Call, url: str) -> bytes:
         if self._fetcher is None:
