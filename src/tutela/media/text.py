@@ -1,7 +1,7 @@
-"""Readings of a text: what it says as written, and once disguised spelling is undone.
+"""Readings of a text: what it says as written, and what it says once disguised spelling is undone.
 
 A text is read as it stands, and again with look-alike letters folded, letters that stand apart
-joined, digits and signs taken for letters, and encoded parts decoded, each only where the text
+joined, digits and signs taken for letters, and encoded parts put in clear, each only where the text
 gives cause to. Folding harms genuine words of other scripts, so no reading replaces another: scan
 them all. `docs/design/text-views.md` says what was measured and rejected.
 
@@ -11,37 +11,38 @@ and encodings are undone at most `DEPTH` deep.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import html
 import re
-import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
-from itertools import product
+from itertools import pairwise, product
 from typing import Final
-from urllib.parse import unquote
+
+from tutela.media import encoded
 
 MOST: Final = 8
 """Readings of one text, at most."""
 DEPTH: Final = 2
 """Encodings within encodings that are undone."""
+SHORT: Final = 1000
+"""Characters that composition may take quadratic time for."""
+LONGEST: Final = 20
+"""Letters of a known word that word borders are put around."""
 
-COMMON: Final = frozenset(
-    "the and of to in is it you that he was for on are with as his they at be this have from or "
-    "had by not but what all were we when your can said there use an each which she do how their "
-    "if will up about out many then them these so some her would make like him into time has look "
-    "two more see no way could people my than been who its now find long down day did get come "
-    "made may part over new take only little work know place year live me back give most very "
-    "after our just name good man think say great where help through much before line right too "
-    "old any same tell boy girl want show photo picture image woman child una los las del que con "
-    "por para der die und ein eine mit von les des une dans est pour sur avec bir ve dan yang na "
-    "ya wa het een van jest nie".split()  # noqa: SIM905
-)
-"""Frequent words: by default, a text is deciphered only where some of them come out."""
+_COMMON: Final = """
+    the and that was for are with his they this have from had not but what all were when your can
+    said there use each which she how their will about out many then them these some her would
+    make like him into time has look two more see way could people than been who its find long
+    down day did get come made may part over new take only little work know place year live give
+    most very after our just name good man think say great where help through much before line
+    right too old any same tell boy girl want show photo picture image woman child una los las
+    del que con por para der die und ein eine mit von les des une dans est pour sur avec bir dan
+    yang het een van jest nie
+"""
+COMMON: Final = frozenset(_COMMON.split())
+"""Frequent words. A text is deciphered only where some of them, or of the caller's, come out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,46 +53,20 @@ class Reading:
     how: str
 
 
-# --- What is seen as nothing ---------------------------------------------------------------
+def readings(text: str, words: frozenset[str] = frozenset()) -> tuple[Reading, ...]:
+    """The readings of a text: as written first, then every other that differs, `MOST` at most.
 
-_ODD = (
-    "\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u034f\u0600-\u0605\u061c\u0640\u06dd\u070f\u115f"
-    "\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
-    "\ufeff\uffa0\ufff0-\ufffc\ud800-\udfff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
-    "\U000e0000-\U000e0fff"
-)
-_MARKS = "\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"
-_INVISIBLE = re.compile(f"[{_ODD}]+")
-_STACKED = re.compile(f"[{_MARKS}]+")
-_SPACES = re.compile(r"[^\S\n]{2,}|[^\S\n ]")
-_LINES = re.compile(r"\s*\n\s*")
-
-
-@cache
-def _combining() -> re.Pattern[str]:
-    """Runs of marks that composition would sort: long ones take quadratic time."""
-    marks = "".join(chr(c) for c in range(0x300, 0x1E950) if unicodedata.combining(chr(c)))
-    return re.compile(f"([{marks}]{{4}})[{marks}]+")
-
-
-def _clean(text: str) -> str:
-    """NFKC without what is not seen; case and spacing stay."""
-    if text.isascii():
-        return _INVISIBLE.sub("", text)
-    text = _INVISIBLE.sub("", text)
-    text = unicodedata.normalize("NFKC", _combining().sub(r"\1", text))
-    return _STACKED.sub("", _INVISIBLE.sub("", text)).replace("\u2800", " ")
-
-
-def _even(text: str) -> str:
-    """Lower-case, with one space or one line break between words."""
-    text = text.lower()
-    if not text.isascii():
-        # Capital dotted I gives a mark of its own.
-        text = unicodedata.normalize("NFKC", text.replace("i\u0307", "i"))
-    if "\n" in text:
-        text = _LINES.sub("\n", text)
-    return _SPACES.sub(" ", text).strip()
+    All but the first are as `plain` gives them. `words` are the lower-case words that matter to
+    the caller: where signs, missing word borders, split words or a cipher leave a choice, they
+    decide. Linear in the length of the text.
+    """
+    found = {text: Reading(text, "as written")}
+    for reading in _candidates(text, _known(words)):
+        if reading.text and reading.text not in found:
+            found[reading.text] = reading
+            if len(found) == MOST:
+                break
+    return tuple(found.values())
 
 
 def plain(text: str) -> str:
@@ -99,87 +74,211 @@ def plain(text: str) -> str:
 
     Lower-case NFKC without invisible characters, stacked marks and needless spaces.
     """
-    return _even(_clean(text))
+    return _even(_clean(text, _shape(text)))
+
+
+# --- The caller's words --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    words: frozenset[str]
+    telling: frozenset[str]
+    """Words that show that deciphering made sense."""
+    parts: frozenset[str]
+    """Words that letters without borders may be made of …"""
+    begins: frozenset[str]
+    """… and what they begin with."""
+    masked: dict[tuple[str, int], list[str]]
+    """Words by first letter and length."""
+
+
+@lru_cache(maxsize=8)
+def _known(words: frozenset[str]) -> _Known:
+    masked: dict[tuple[str, int], list[str]] = {}
+    for word in sorted(words):
+        if len(word) > 3:
+            masked.setdefault((word[0], len(word)), []).append(word)
+    parts = words | COMMON if words else words
+    begins = {word[:end] for word in parts for end in range(1, len(word) + 1)}
+    telling = COMMON | {word for word in words if len(word) > 3}
+    return _Known(words, telling, parts, frozenset(begins), masked)
+
+
+# --- What kind each character is -----------------------------------------------------------
+
+_INVISIBLE = (
+    "\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u034f\u0600-\u0605\u061c\u0640\u06dd\u070f\u115f"
+    "\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
+    "\ufeff\uffa0\ufff0-\ufffc\ud800-\udfff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff"
+)
+_STACKED = "\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"
+# Scripts whose letters are folded only in words that give cause to.
+_NEAR = (
+    "\u0370-\u058f\u10a0-\u10ff\u13a0-\u13ff\u1c80-\u1cbf\u2c80-\u2d2f\ua4d0-\ua4ff\ua640-\ua69f"
+    "\uab70-\uabbf"
+)
+_FAR = (
+    "\u0590-\u109f\u1100-\u13ff\u1780-\u18af\u3005-\u4dbf\u4e00-\ua4cf\ua960-\ua97f\uac00-\ud7ff"
+    "\uf900-\ufaff\ufb1d-\ufdff\ufe70-\ufefc\uff66-\uffdc\U00020000-\U0003ffff"
+)
+_EMOJI = "\u2300-\u23ff\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff"
+# Letters of living Latin alphabets that are no plain letter with a mark.
+_NATIVE: Final = frozenset("ıŁłĐđØøßÆæŒœÞþÐðĦħŊŋƏəƐɛƆɔƁɓƊɗƘƙÑñÇç©®¥£§×†¡")
+_SIGNS = frozenset("@$!|€£+(<^#¡*")
+_KINDS: Final = (
+    (re.compile(f"[{_INVISIBLE}]"), "i"),
+    (re.compile(f"[{_STACKED}]"), "m"),
+)
+
+
+@cache
+def _fold() -> dict[int, str]:
+    """Characters that look like Latin letters, by the letter."""
+    return {ord(char): letter for letter, chars in _rows() for char in "".join(chars)}
+
+
+@cache
+def _rows() -> tuple[tuple[str, list[str]], ...]:
+    file = resources.files(__package__) / "lookalikes.tsv"
+    lines = [line.split("\t") for line in file.read_text("utf-8").splitlines()]
+    return tuple((line[0], line[1:]) for line in lines)
+
+
+class _Shapes(dict[int, str]):
+    """Of each character its kind, a letter:
+
+    a, A Latin letter; 0 digit; $ sign used as a letter; space; newline; . other; i invisible;
+    m stacked mark; h letter of a near script that surely looks Latin; f other letter of one;
+    c letter of another script or mark that goes on with one; e emoji; s stylised Latin letter.
+    """
+
+    def __missing__(self, code: int) -> str:
+        kind = self[code] = self._kind(chr(code))
+        return kind
+
+    def _kind(self, char: str) -> str:
+        for pattern, kind in _KINDS:
+            if pattern.match(char):
+                return kind
+        if "a" <= char <= "z" or "A" <= char <= "Z":
+            return "a" if char >= "a" else "A"
+        if char.isspace():
+            return "\n" if char == "\n" else " "
+        if re.match(f"[{_NEAR}]", char):
+            sure = any(char in chars[0] for _, chars in _rows())
+            return "h" if sure else "f" if char.isalpha() else "."
+        if char.isdecimal():
+            return "0"
+        if re.match(f"[{_FAR}]", char):
+            return "c"
+        if ord(char) in _fold() and char not in _NATIVE:
+            return "s"
+        if char in _SIGNS:
+            return "$"
+        if re.match(f"[{_EMOJI}]", char):
+            return "e"
+        if char.isalpha():
+            return "a" if char.islower() else "A"
+        return "."
+
+
+_SHAPES: Final = _Shapes()
+
+
+def _shape(text: str) -> str:
+    return text.translate(_SHAPES)
+
+
+# --- What is seen as nothing ---------------------------------------------------------------
+
+_UNSEEN = re.compile(f"[{_INVISIBLE}]+")
+_PILED = re.compile(f"[{_STACKED}]+")
+_SPACES = re.compile(r"[^\S\n]{2,}|[^\S\n ]")
+_LINES = re.compile(r"\s*\n\s*")
+
+
+@cache
+def _heap() -> re.Pattern[str]:
+    """Long runs of marks, which composition would take quadratic time to sort."""
+    marks = "".join(chr(c) for c in range(0x300, 0x1E950) if unicodedata.combining(chr(c)))
+    return re.compile(f"([{marks}]{{4}})[{marks}]+")
+
+
+def _clean(text: str, shape: str) -> str:
+    """NFKC without what is not seen; case and spacing stay."""
+    if "i" in shape:
+        text = _UNSEEN.sub("", text)
+    if text.isascii() or ("m" not in shape and unicodedata.is_normalized("NFKC", text)):
+        return text
+    if len(text) > SHORT:
+        text = _heap().sub(r"\1", text)
+    text = unicodedata.normalize("NFKC", text)
+    return _PILED.sub("", _UNSEEN.sub("", text)).replace("\u2800", " ")
+
+
+def _even(text: str) -> str:
+    """Lower-case, with one space or one line break between words."""
+    text = text.lower()
+    if not text.isascii():
+        # Capital dotted I gives a mark of its own, and lower case may compose anew.
+        text = text.replace("i\u0307", "i")
+        if not unicodedata.is_normalized("NFKC", text):
+            text = _PILED.sub("", unicodedata.normalize("NFKC", text))
+    if not text.isprintable():
+        text = _LINES.sub("\n", text) if "\n" in text else text
+        text = _SPACES.sub(" ", text)
+    elif "  " in text:
+        text = _SPACES.sub(" ", text)
+    return text.strip()
 
 
 # --- Look-alike letters --------------------------------------------------------------------
 
-
-@cache
-def _tables() -> tuple[dict[int, str], frozenset[str], dict[int, str]]:
-    """All look-alikes; those of living scripts that are sure; Latin letters as Cyrillic ones."""
-    file = resources.files(__package__) / "lookalikes.tsv"
-    fold: dict[int, str] = {}
-    sure: set[str] = set()
-    for line in file.read_text("utf-8").splitlines():
-        letter, alike, style = line.split("\t")
-        fold |= {ord(char): letter for char in alike + style}
-        sure |= {char for char in alike if _FOREIGN.match(char)}
-    latin = dict(zip(map(ord, "aAeEoOpPcCxXyYiIkKMTBH3"), "аАеЕоОрРсСхХуУіІкКМТВНз", strict=True))
-    return fold, frozenset(sure), latin
+_WORD = re.compile(r"\S+")
+_AS_CYRILLIC: Final = str.maketrans("aAeEoOpPcCxXyYkKMTBHm3064@", "аАеЕоОрРсСхХуУкКМТВНтзобча")
 
 
-_FOREIGN = re.compile(
-    r"[\u0370-\u058f\u10a0-\u10ff\u13a0-\u13ff\u2c80-\u2cff\ua4d0-\ua4ff\uab70-\uabbf]"
-)
-_OTHER = re.compile(r"[^\s\x00-\x7f]")
-_TOKEN = re.compile(r"\S*[^\s\x00-\x7f]\S*")
-_EAST = re.compile(
-    r"[\u0590-\u0dff\u0e00-\u0fff\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
-)
-
-
-def _folded(text: str) -> str:
+def _folded(text: str, shape: str) -> str:
     """Look-alikes as Latin letters, in words that mix scripts or hold nothing else."""
-    fold, sure, _ = _tables()
-    if not any(ord(char) in fold for char in set(text)):
-        return text
-    words = _TOKEN.findall(text)
-    foreign = [word for word in words if not _mixed(word)]
-    alike = [word for word in foreign if all(c in sure for c in word if c.isalpha())]
-    letters = sum("a" <= char <= "z" for char in text.lower())
-    every = len(foreign) < len(words) or len(alike) == len(foreign) or 2 * letters > len(text)
+    fold = _fold()
+    latin = "a" in shape or "A" in shape
+    if not latin and "s" not in shape:
+        # Of one near script alone: disguised if every letter is a look-alike.
+        return text.translate(fold) if "h" in shape and not _has(shape, "fc") else text
+    mixed = any(_is_mixed(shape[m.start() : m.end()]) for m in _WORD.finditer(text))
+    every = mixed or 2 * (shape.count("a") + shape.count("A")) > len(shape)
 
     def turn(match: re.Match[str]) -> str:
         word = match[0]
-        if _mixed(word):
-            east = [char for char in word if _EAST.match(char)]
-            if all(ord(char) in fold for char in east):
-                return word.translate(fold)
+        if word.isascii():
             return word
-        if every and all(c in sure for c in word if c.isalpha()):
-            return word.translate(fold)
-        return word
+        kinds = shape[match.start() : match.end()]
+        alike = every and "h" in kinds and not _has(kinds, "fc")
+        return word.translate(fold) if alike or _is_mixed(kinds) else word
 
-    return _TOKEN.sub(turn, text)
-
-
-def _mixed(word: str) -> bool:
-    """Whether a word has characters of more than one living script, or signs used as letters."""
-    kinds = set()
-    for char in word:
-        if "a" <= char.lower() <= "z":
-            kinds.add("latin")
-        elif char > "\x7f":
-            if _EAST.match(char):
-                kinds.add("east")
-            elif _FOREIGN.match(char):
-                kinds.add(unicodedata.name(char, " ").split(" ", 1)[0])
-            elif ord(char) in _tables()[0]:
-                return True
-    return len(kinds) > 1
+    return _WORD.sub(turn, text)
 
 
-def _cyrillic(text: str) -> str:
-    """Latin letters inside Cyrillic words as Cyrillic ones."""
-    latin = _tables()[2]
+def _has(shape: str, kinds: str) -> bool:
+    return any(kind in shape for kind in kinds)
+
+
+def _is_mixed(kinds: str) -> bool:
+    """Whether a word has letters of several scripts, or stylised ones."""
+    near, far = "h" in kinds or "f" in kinds, "c" in kinds
+    return "s" in kinds or ((near or far) and _has(kinds, "aA")) or (near and far)
+
+
+def _as_cyrillic(text: str, shape: str) -> str:
+    """Latin letters and digits inside Cyrillic words as Cyrillic ones."""
 
     def turn(match: re.Match[str]) -> str:
-        word = match[0]
-        own = sum("\u0400" <= char <= "\u04ff" and char not in _tables()[1] for char in word)
-        return word.translate(latin) if own else word
+        kinds = shape[match.start() : match.end()]
+        return match[0].translate(_AS_CYRILLIC) if "f" in kinds else match[0]
 
-    return _TOKEN.sub(turn, text)
+    return _WORD.sub(turn, text)
 
 
 # --- Letters that stand apart --------------------------------------------------------------
@@ -193,10 +292,14 @@ _GOES_ON = r"\u0300-\u036f\u0590-\u05ff\u0610-\u06ff\u0900-\u0dff\u0e00-\u109f\u
 _ONE = rf"(?:[^\W_](?![^\W_])(?![{_GOES_ON}])|[@$€£!|](?!\w))"
 _APART = re.compile(rf"(?<![^\W_])(?<![{_GOES_ON}]){_ONE}(?:{_GAP}{{1,3}}?{_ONE}){{2,}}")
 _STEP = re.compile(rf"({_GAP}{{1,3}}?)({_ONE})")
+_ALONE: Final = {ord(kind): " " for kind in " \n.e$"} | {ord(kind): "a" for kind in "aA0hfsc"}
 
 
-def _joined(text: str, words: Set[str]) -> str:
+def _joined(text: str, shape: str, known: _Known) -> str:
     """Runs of three or more single letters as words; wider gaps part them."""
+    letters = " ".join(shape.translate(_ALONE).split())
+    if " a a " not in f" {letters} ":
+        return text
 
     def turn(match: re.Match[str]) -> str:
         run = match[0]
@@ -211,348 +314,354 @@ def _joined(text: str, words: Set[str]) -> str:
                 parts.append(one)
             else:
                 parts[-1] += one
-        return " ".join(_parted(part.lower(), words) if len(part) > 3 else part for part in parts)
+        return " ".join(_parted(part, known) for part in parts)
 
     return _APART.sub(turn, text)
 
 
-def _parted(letters: str, words: Set[str], longest: int = 20) -> str:
+def _parted(letters: str, known: _Known) -> str:
     """Letters written without word borders, parted where known words cover most of them."""
-    if letters in words or not words:
+    low = letters.lower()
+    if not known.words or len(letters) < 5 or len(low) != len(letters) or low in known.words:
         return letters
-    # Cost of the best parting of the letters so far; an unknown letter costs more than a word.
-    best: list[tuple[int, int]] = [(0, 0)]
-    for end in range(1, len(letters) + 1):
-        cost, start = best[end - 1][0] + 4, end - 1
-        for first in range(max(0, end - longest), end):
-            if letters[first:end] in words or letters[first:end].isdecimal():
-                known = best[first][0] + (1 if end - first > 2 else 3)
-                if known < cost:
-                    cost, start = known, first
-        best.append((cost, start))
-    if best[-1][0] > 2 * len(letters):
-        return letters
-    parts, end = [], len(letters)
-    while end:
-        start = best[end][1]
-        parts.append((letters[start:end], end - start > 1 or letters[start:end] in words))
-        end = start
-    out = ""
-    known_before = True
-    for part, known in reversed(parts):
-        out += (" " if out and (known or known_before) else "") + part
-        known_before = known
-    return out
+    for spelt in (low, _spelt(low, known.words)[0]):
+        ends = _ends(spelt, known)
+        if ends:
+            return " ".join(spelt[start:end] for start, end in pairwise([0, *ends]))
+    return letters
+
+
+def _ends(letters: str, known: _Known) -> list[int]:
+    """Where words end in letters without borders; nothing if most of them make no word."""
+    size = len(letters)
+    # The cheapest parting up to each place; a letter of no word costs more than a word.
+    costs = [4 * end for end in range(size + 1)]
+    starts = [max(0, end - 1) for end in range(size + 1)]
+    for start in range(size):
+        here = costs[start]
+        if here + 4 < costs[start + 1]:
+            costs[start + 1], starts[start + 1] = here + 4, start
+        number = letters[start].isdecimal()
+        for end in range(start + 1, min(size, start + LONGEST) + 1):
+            part = letters[start:end]
+            if number:
+                if not part.isdecimal():
+                    break
+            elif part not in known.begins:
+                break
+            elif part not in known.parts:
+                continue
+            cost = here + (1 if end - start > 2 else 3)
+            if cost < costs[end]:
+                costs[end], starts[end] = cost, start
+    if costs[-1] > 2 * size:
+        return []
+    ends, end, lone = [size], size, size - starts[size] == 1
+    while end := starts[end]:
+        one = end - starts[end] == 1
+        # Letters of no word stay together.
+        if not (one and lone):
+            ends.append(end)
+        lone = one
+    return ends[::-1]
 
 
 # --- Digits and signs as letters, letters repeated -----------------------------------------
 
-_SIGNS: Final = {
+_LETTERS: Final = {
     "0": "o", "1": "il", "2": "z", "3": "e", "4": "a", "5": "s", "6": "gb", "7": "t", "8": "b",
     "9": "g", "@": "a", "$": "s", "!": "il", "|": "il", "€": "e", "£": "l", "+": "t", "(": "c",
     "<": "c", "^": "a", "#": "h", "¡": "i",
 }  # fmt: skip
-_DRAWN: Final = (
-    ("/\\/\\", "m"), ("|\\/|", "m"), ("\\/\\/", "w"), ("|\\|", "n"), ("/\\", "a"), ("\\/", "v"),
-    ("|_|", "u"), ("(_)", "u"), ("|-|", "h"), ("}{", "h"), ("|<", "k"), ("|)", "d"), ("|>", "p"),
-    ("|3", "b"), ("|=", "f"), ("|2", "r"), ("()", "o"), ("[]", "o"), ("><", "x"),
+_CYRILLIC: Final = _LETTERS | {
+    "0": "о", "1": "іл", "3": "ез", "4": "ач", "5": "сп", "6": "б", "7": "т", "8": "в", "9": "я",
+    "@": "а", "$": "с", "!": "і", "€": "е", "£": "е", "(": "с", "^": "л",
+}  # fmt: skip
+_DRAWN: Final = tuple(
+    (drawn, letter, re.compile(rf"(?<=\w){re.escape(drawn)}|{re.escape(drawn)}(?=\w)"))
+    for drawn, letter in (
+        ("/\\/\\", "m"), ("|\\/|", "m"), ("\\/\\/", "w"), ("|\\|", "n"), ("/\\", "a"),
+        ("\\/", "v"), ("|_|", "u"), ("(_)", "u"), ("|-|", "h"), ("}{", "h"), ("|<", "k"),
+        ("|)", "d"), ("|>", "p"), ("|3", "b"), ("|=", "f"), ("|2", "r"), ("()", "o"),
+        ("[]", "o"), ("><", "x"),
+    )
 )  # fmt: skip
-_CAUSE = re.compile(r"[^\W\d_][0-9@$!|€£+(<^#¡]+[^\W_]|[0-9@$|€£(<¡!]+[^\W\d_]|[^\W\d_][0-9$@]")
+_CAUSE = re.compile(r"[aAhfcs][0$]{1,8}[aAhfcs0]|[0$]{1,8}[aAhfcs]|[aAhfcs][0$]")
 _CHUNK = re.compile(r"[^\s,;:\"?._/\u2010-\u2015-]+")
 _AMOUNT = re.compile(
     r"\d+(?:k|p|d|x|mm|cm|m|km|mp|px|st|nd|rd|th|s|yo|y|yr|yrs|years?|girls?|boys?|others?|fps|hz"
-    r"|khz|mhz|ghz|gb|mb|kb|tb|bit|h|hr|hrs|min|mins|sec|am|pm|kg|g|lb|lbs|ft|in|inch|pcs?|ml|l|w"
-    r"|v|mah|b|t|f|c|a|e|r|n|er|ers|week|weeks|month|months|day|days)s?|\d+x\d+(?:px)?"
-    r"|[a-z]\d+|[a-z]+\d{3,}|[a-z]?\d+[a-z]?\d*"
+    r"|khz|mhz|ghz|gb|mb|kb|tb|bit|h|hrs?|mins?|secs?|am|pm|kg|g|lbs?|ft|in|inch|pcs?|ml|l|w|v|b|t"
+    r"|f|c|a|e|r|n|er|ers|weeks?|months?|days?)|\d+x\d+(?:px)?|[a-z]\d+|[a-z]+\d{3,}",
+    re.IGNORECASE,
 )
 _AGAIN = re.compile(r"([^\W\d_])\1{2,}")
+_DOUBLE = re.compile(r"([^\W\d_])\1")
 
 
-def _unsigned(text: str, words: Set[str], other: bool) -> str:
-    """Digits and signs inside words as letters. `other`: the second choice where two fit."""
-    if not _CAUSE.search(text):
-        return text
-    for drawn, letter in _DRAWN:
+def _unsigned(text: str, shape: str, words: frozenset[str]) -> tuple[str, str]:
+    """Digits and signs inside words as letters: the first choice and, where two fit, the second."""
+    if not _CAUSE.search(shape):
+        return text, text
+    for drawn, letter, pattern in _DRAWN:
         if drawn in text:
-            text = re.sub(rf"(?<=\w){re.escape(drawn)}|{re.escape(drawn)}(?=\w)", letter, text)
-    closed = ")" in text or ">" in text
-
-    def turn(match: re.Match[str]) -> str:
+            text = pattern.sub(letter, text)
+    # An opening bracket that is never closed is a letter.
+    edge = "+^#*(<" if ")" in text or ">" in text else "+^#*"
+    first, second = [], []
+    done = 0
+    for match in _CHUNK.finditer(text):
         token = match[0]
-        if token.isalpha() or _AMOUNT.fullmatch(token):
-            return token
-        head = "" if token[0] not in "(<+^#" or (token[0] in "(<" and not closed) else token[0]
-        body = token[len(head) :].rstrip("!|+(<^#)>")
-        tail = token[len(head) + len(body) :]
-        if not any(char.isalpha() for char in body) or all(c.isalpha() for c in body):
-            return token
-        return head + _spelt(body, words, other) + tail
+        if token.isalpha() or token.isdecimal() or _AMOUNT.fullmatch(token):
+            continue
+        start = token.lstrip(edge)
+        body = start.rstrip("!|+(<^#)>*'")
+        if body.isalpha() or not any(char.isalpha() for char in body):
+            continue
+        at = match.start() + len(token) - len(start)
+        spelt, other = _spelt(body, words)
+        first += [text[done:at], spelt]
+        second += [text[done:at], other]
+        done = at + len(body)
+    if not done:
+        return text, text
+    return "".join([*first, text[done:]]), "".join([*second, text[done:]])
 
-    return _CHUNK.sub(turn, text)
 
+def _spelt(token: str, words: frozenset[str]) -> tuple[str, str]:
+    """The likeliest letters of a word with signs, and the next likely.
 
-def _spelt(token: str, words: Set[str], other: bool) -> str:
-    """The likeliest letters of a word with signs: a known word, or vowels between consonants."""
-    choices = [_SIGNS.get(char, char) for char in token]
-    if words and len(token) <= 24:
-        count = 1
-        for choice in choices:
-            count *= len(choice)
-        if 1 < count <= 64:
-            for letters in product(*choices):
-                if "".join(letters) in words:
-                    return "".join(letters)
-    out = ""
+    A known word, or else vowels between consonants and consonants beside vowels.
+    """
+    table = _CYRILLIC if any("\u0400" <= char <= "\u04ff" for char in token) else _LETTERS
+    choices = [table.get(char, char) for char in token]
+    several = sum(len(choice) > 1 for choice in choices)
+    if not several:
+        spelt = "".join(choices)
+        return spelt, spelt
+    if several <= 5:
+        for letters in map("".join, product(*choices)):
+            if letters in words or letters in COMMON:
+                return letters, letters
+    first = second = ""
     for at, choice in enumerate(choices):
-        if len(choice) == 1:
-            out += choice
-        elif other:
-            out += choice[1]
-        elif choice == "il":
-            beside = (out[-1:], choices[at + 1][:1] if at + 1 < len(choices) else "")
-            out += "l" if any(char and char in "aeiou" for char in beside) else "i"
-        else:
-            out += choice[0]
-    return out
-
-
-def _single(text: str, words: Set[str], other: bool) -> str:
-    """Letters written three times or more once, or twice."""
-    if not _AGAIN.search(text):
-        return text
-
-    def turn(match: re.Match[str]) -> str:
-        token = match[0]
-        once, twice = _AGAIN.sub(r"\1", token), _AGAIN.sub(r"\1\1", token)
-        if once in words:
-            return once
-        return twice if twice in words or other else once
-
-    return re.sub(r"\w*([^\W\d_])\1{2}\w*", turn, text)
-
-
-def _letters(text: str, words: Set[str]) -> tuple[str, str]:
-    """Every step on the letters of a text, with the first and the second choice."""
-    joined = _joined(_folded(text), words).lower()
-    first, second = (
-        _even(_single(_unsigned(joined, words, other), words, other)) for other in (False, True)
-    )
+        if choice != "il":
+            first += choice[0]
+            second += choice[-1]
+            continue
+        follows = choices[at + 1][:1] if at + 1 < len(choices) else ""
+        beside = any(char and char in "aeiou" for char in (first[-1:], follows))
+        first += "l" if beside else "i"
+        second += "i" if beside else "l"
     return first, second
 
 
-# --- Encodings -----------------------------------------------------------------------------
+def _single(text: str, words: frozenset[str], other: bool) -> str:
+    """Letters written three times or more once, or twice; and known words with letters doubled."""
 
-_ESCAPED = re.compile(
-    r"\\u\{?([0-9a-fA-F]{4,6})\}?|\\[xX]([0-9a-fA-F]{2})|[uU]\+([0-9a-fA-F]{4,6})"
-)
-_QUOTED = re.compile(r"(?:=[0-9A-F]{2}){2,}")
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{8,}={0,2}")
-_BASE32 = re.compile(r"[A-Z2-7]{8,}={1,6}|[A-Z2-7]{16,}|[a-z2-7]{8,}={1,6}")
-_HEX = re.compile(r"(?:0x)?[0-9a-fA-F]{2}(?:[\s:,-]?(?:0x)?[0-9a-fA-F]{2}){3,}")
-_BITS = re.compile(r"[01]{7,8}(?:[\s,]*[01]{7,8}){2,}")
-_CODES = re.compile(r"\d{2,3}(?:[\s,;]+\d{2,3}){3,}")
-_MORSE = re.compile(r"[.\-]{1,5}(?:[ /|]+[.\-]{1,5}){3,}")
-_UNEVEN = re.compile(r"[a-z][A-Z0-9+/]|[0-9+/][A-Za-z]|[A-Z][A-Z0-9]+[a-z]|=$")
-_TAGS = re.compile(r"(?<=\w)<[a-zA-Z/!][^<>]{0,200}>(?=\w)")
-_HIDDEN = re.compile(r"[\U000e0020-\U000e007e]+")
-_SELECTED = re.compile(r"[\ufe00-\ufe0f\U000e0100-\U000e01ef]{4,}")
-_BACKWARDS = re.compile("[\u202e\u2067]([^\u202c\u202d\u2069\n]*)[\u202c\u2069\u202d]?")
-_MORSE_LETTERS = dict(
-    zip(
-        ".- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- "
-        ".-- -..- -.-- --..".split(),  # noqa: SIM905
-        "abcdefghijklmnopqrstuvwxyz",
-        strict=True,
+    def turn(match: re.Match[str]) -> str:
+        token = match[0]
+        if _AGAIN.search(token):
+            once, twice = _AGAIN.sub(r"\1", token), _AGAIN.sub(r"\1\1", token)
+            if once in words:
+                return once
+            if twice in words:
+                return twice
+            bare = _DOUBLE.sub(r"\1", once)
+            return bare if bare in words else twice if other else once
+        bare = _DOUBLE.sub(r"\1", token)
+        return bare if bare in words and token not in words else token
+
+    return re.sub(r"[^\W\d_]{3,}", turn, text)
+
+
+_ODD_PAIRS: Final = ("aa", "ii", "uu")
+
+
+def _repeats(text: str, tokens: set[str]) -> bool:
+    """Whether letters are written more often than words have them."""
+    if any(char * 3 in text for char in set(text) if char.isalpha()):
+        return True
+    return any(pair in text for pair in _ODD_PAIRS) or any(
+        len(token) > 5 and token[::2] == token[1::2] for token in tokens
     )
+
+
+# --- Words with a part missing or split ----------------------------------------------------
+
+_MASKED = re.compile(
+    r"(?<![^\W\d_])[^\W\d_][^\W\d_*#]*[*#]{1,4}[^\W\d_*#]*(?:[*#]{1,4}[^\W\d_*#]+)?"
 )
 
 
-def _said(data: bytes) -> str | None:
-    """Bytes as text, if they are mostly letters of one."""
-    for encoding in ("utf-8", "utf-16"):
-        if encoding == "utf-16" and (len(data) < 4 or b"\0" not in data):
-            continue
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        seen = sum(char.isprintable() or char in "\n\t" for char in text)
-        letters = sum(char.isalnum() or char == " " for char in text)
-        if len(text) > 2 and seen == len(text) and letters >= 0.7 * len(text):
-            return text
-    return None
+def _unmasked(text: str, known: _Known) -> str:
+    """Words with letters starred out as the known words that fit."""
+
+    def turn(match: re.Match[str]) -> str:
+        token = match[0]
+        if sum(char.isalpha() for char in token) < 2:
+            return token
+        pattern = re.compile(re.sub(r"[*#]", ".", token))
+        near = known.masked.get((token[0], len(token)), ())
+        return " ".join([word for word in near if pattern.fullmatch(word)][:3]) or token
+
+    return _MASKED.sub(turn, text)
 
 
-def _base64(match: re.Match[str]) -> str:
-    token = match[0]
-    if not _UNEVEN.search(token):
-        return token
-    bare = token.rstrip("=").replace("-", "+").replace("_", "/")
-    if len(bare) % 4 == 1:
-        return token
-    try:
-        said = _said(base64.b64decode(bare + "=" * (-len(bare) % 4)))
-    except (binascii.Error, ValueError):
-        return token
-    return token if said is None else f" {said} "
-
-
-def _base32(match: re.Match[str]) -> str:
-    bare = match[0].rstrip("=").upper()
-    try:
-        said = _said(base64.b32decode(bare + "=" * (-len(bare) % 8)))
-    except (binascii.Error, ValueError):
-        return match[0]
-    return match[0] if said is None else f" {said} "
-
-
-def _hex(match: re.Match[str]) -> str:
-    digits = re.sub(r"0x|[\s:,-]", "", match[0])
-    said = _said(bytes.fromhex(digits)) if len(digits) % 2 == 0 else None
-    return match[0] if said is None else f" {said} "
-
-
-def _bits(match: re.Match[str]) -> str:
-    groups = re.findall(r"[01]{7,8}", match[0])
-    said = _said(bytes(int(group, 2) for group in groups))
-    return match[0] if said is None else f" {said} "
-
-
-def _codes(match: re.Match[str]) -> str:
-    codes = [int(code) for code in re.findall(r"\d+", match[0])]
-    said = _said(bytes(codes)) if max(codes) < 128 else None
-    return match[0] if said is None else f" {said} "
-
-
-def _morse(match: re.Match[str]) -> str:
-    said = "".join(_MORSE_LETTERS.get(sign, " ") for sign in re.split("[ |]|/", match[0]))
-    return f" {said} "
-
-
-def _escape(match: re.Match[str]) -> str:
-    code = int(match[1] or match[2] or match[3], 16)
-    return chr(code) if code <= sys.maxunicode else match[0]
-
-
-def _decoded(text: str) -> str:
-    """A text with each encoded part put in clear."""
-    if "%" in text:
-        text = unquote(text)
-    if "&" in text and ";" in text:
-        text = html.unescape(text)
-    if "\\" in text or "+" in text:
-        text = _ESCAPED.sub(_escape, text)
-    if "=" in text:
-        text = _QUOTED.sub(lambda m: unquote(m[0].replace("=", "%")), text)
-    if "<" in text:
-        text = _TAGS.sub("", text)
-    if not text.isascii():
-        if _HIDDEN.search(text):
-            text = _HIDDEN.sub(lambda m: "".join(chr(ord(c) - 0xE0000) for c in m[0]), text)
-        if _SELECTED.search(text):
-            text = _SELECTED.sub(_selected, text)
-        if "\u202e" in text or "\u2067" in text:
-            text = _BACKWARDS.sub(lambda m: m[1][::-1], text)
-    if _UNEVEN.search(text):
-        text = _BASE64.sub(_base64, text)
-    text = _BASE32.sub(_base32, text)
-    if any(char.isdigit() for char in text):
-        for pattern, turn in ((_BITS, _bits), (_HEX, _hex), (_CODES, _codes)):
-            text = pattern.sub(turn, text)
-    if "." in text or "-" in text:
-        text = _MORSE.sub(_morse, text)
-    return text
-
-
-def _selected(match: re.Match[str]) -> str:
-    codes = (ord(char) for char in match[0])
-    said = _said(bytes(c - 0xFE00 if c < 0xFF00 else c - 0xE0100 + 16 for c in codes))
-    return match[0] if said is None else f" {said} "
-
-
-# --- Ciphers -------------------------------------------------------------------------------
-
-_ABC = "abcdefghijklmnopqrstuvwxyz"
-_ROT13 = str.maketrans(_ABC + _ABC.upper(), _ABC[13:] + _ABC[:13] + (_ABC[13:] + _ABC[:13]).upper())
-_ATBASH = str.maketrans(_ABC + _ABC.upper(), _ABC[::-1] + _ABC[::-1].upper())
-_ROT47 = {code: chr(33 + (code - 33 + 47) % 94) for code in range(33, 127)}
-_TURNED = str.maketrans(
-    "ɐɔǝɟƃɓɥᴉıɾʞlꞁɯɹʇʌʍʎbqdpnu" + "∀ƆƎℲ⅁⅂Ԁᴚ⊥∩Λ⅄MW",
-    "acefgghiijkllmrtvwyqbpdun" + "acefglprtuvywm",
-)
-_CIPHERS: Final[tuple[tuple[str, Callable[[str], str]], ...]] = (
-    ("rot13", lambda text: text.translate(_ROT13)),
-    ("backwards", lambda text: text[::-1]),
-    ("atbash", lambda text: text.translate(_ATBASH)),
-)
-_LATIN_WORD = re.compile(r"[^\W\d_]{3,}")
-
-
-def _turned(text: str) -> str:
-    """Upside-down letters, read from the end."""
-    marks = sum(char in "ɐɔǝɟƃɥɾʞɯɹʇʌʍʎ" for char in text)
-    return text.translate(_TURNED)[::-1] if marks > 1 else text
-
-
-def _tells(text: str, words: Set[str]) -> bool:
-    """Whether deciphering gave words: two known ones, or one that is no accident."""
-    found = {word for word in _LATIN_WORD.findall(text) if word in words}
-    return len(found) > 1 or any(len(word) > 5 for word in found)
+def _glued(text: str, tokens: list[str], known: _Known) -> str:
+    """Known words that are split in two or three, by signs or by spaces, as one."""
+    words = known.words
+    pairs = {first + second for first, second in pairwise(tokens)} & words
+    threes = {"".join(three) for three in zip(tokens, tokens[1:], tokens[2:], strict=False)} & words
+    if not pairs and not threes:
+        return text
+    out, at, done = [], 0, 0
+    found = list(_LETTER_RUN.finditer(text))
+    while at < len(found):
+        for count, wholes in ((3, threes), (2, pairs)):
+            parts = found[at : at + count]
+            whole = "".join(part[0] for part in parts)
+            if len(parts) == count and len(whole) > 3 and whole in wholes:
+                gaps = [text[a.end() : b.start()] for a, b in pairwise(parts)]
+                # A space may stand between words: it must have split what is none.
+                words_alone = any(part[0] in words or part[0] in COMMON for part in parts)
+                if all(len(gap) < 4 and not (words_alone and _SPACE.search(gap)) for gap in gaps):
+                    out += [text[done : parts[0].start()], whole]
+                    done = parts[-1].end()
+                    at += count - 1
+                    break
+        at += 1
+    return "".join([*out, text[done:]])
 
 
 # --- Emoji ---------------------------------------------------------------------------------
 
-_EMOJI = re.compile("[\u2600-\u27bf\u2b50-\u2b55\U0001f300-\U0001faff]")
+_PICTURED = re.compile(f"[{_EMOJI}]")
 _SKIN = re.compile("[\U0001f3fb-\U0001f3ff]")
 
 
 def _named(text: str) -> str:
     """Emoji as their names."""
-    return _EMOJI.sub(lambda m: f" {unicodedata.name(m[0], '').lower()} ", _SKIN.sub("", text))
+    return _PICTURED.sub(lambda m: f" {unicodedata.name(m[0], '').lower()} ", _SKIN.sub("", text))
 
 
 # --- All together --------------------------------------------------------------------------
 
+_LETTER_RUN = re.compile(r"[^\W\d_]+")
+_SPACE = re.compile(r"\s")
+_TELLING: Final = 2
+"""Words that deciphering has to give, if they are short."""
 
-def _candidates(text: str, words: Set[str]) -> Iterator[Reading]:
-    clean = _clean(text)
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A text with its letters put right."""
+
+    first: str
+    second: str
+    """With the other choice, where signs or repeated letters leave one."""
+    tokens: list[str]
+    """The words of the first."""
+    joined: str
+    """Only with look-alikes folded and single letters joined; case stays."""
+
+
+def _letters(text: str, known: _Known) -> _Read:
+    """Every step on the letters of a clean text."""
+    shape = _shape(text)
+    joined = text if text.isascii() else _folded(text, shape)
+    joined = _joined(joined, _shape(joined) if joined != text else shape, known)
+    first = second = was = _even(joined)
+    shape = _shape(first)
+    tokens = _LETTER_RUN.findall(first)
+    if ("*" in first or "#" in first) and known.masked:
+        first = second = _unmasked(first, known)
+    if "0" in shape or "$" in shape:
+        first, second = _unsigned(first, shape, known.words)
+    if _repeats(first, set(tokens)):
+        first = _single(first, known.words, False)
+        second = _single(second, known.words, True)
+    if known.words:
+        first = _glued(first, tokens if first is was else _LETTER_RUN.findall(first), known)
+        second = first if second == first else _glued(second, _LETTER_RUN.findall(second), known)
+    return _Read(first, second, tokens if first is was else _LETTER_RUN.findall(first), joined)
+
+
+def _candidates(text: str, known: _Known) -> Iterator[Reading]:
+    shape = _shape(text)
+    clean = _clean(text, shape)
     yield Reading(_even(clean), "plain")
-    known = words | COMMON if words else COMMON
-    todo = [(text, clean, "", 0)]
+    seen = _clean(encoded.revealed(text), shape) if "i" in shape else clean
+    todo = [(clean, "", 0)] if seen == clean else [(clean, "", 1), (seen, "revealed, ", 0)]
     while todo:
-        raw, seen, how, depth = todo.pop(0)
-        first, second = _letters(seen, words)
-        yield Reading(first, how + "letters")
-        yield Reading(second, how + "other letters")
+        seen, how, depth = todo.pop(0)
+        if how:
+            yield Reading(_even(seen), how.removesuffix(", "))
+        read = _letters(seen, known)
+        yield Reading(read.first, how + "letters")
+        yield Reading(read.second, how + "other letters")
         if not seen.isascii():
-            yield Reading(_even(_cyrillic(seen)), how + "Cyrillic")
-            yield Reading(_letters(_turned(seen), words)[0], how + "upside down")
-            yield Reading(_even(_named(seen)), how + "emoji")
-        if depth == DEPTH:
-            continue
-        decoded = _decoded(raw)
-        if decoded != raw:
-            inner = _clean(decoded)
-            yield Reading(_even(inner), how + "decoded")
-            todo.append((decoded, inner, how + "decoded, ", depth + 1))
-        for name, turn in _CIPHERS:
-            turned = _letters(turn(seen), words)[0]
-            if _tells(turned, known):
-                yield Reading(turned, how + name)
-                if name == "backwards":
-                    yield Reading(" ".join(reversed(turned.split())), how + "words backwards")
+            yield from _scripts(seen, how, known)
+        if depth < DEPTH:
+            for step, clear in _clear(seen, read, known):
+                todo.append((clear, f"{how}{step}, ", depth + 1))
 
 
-def readings(text: str, words: Set[str] = frozenset()) -> tuple[Reading, ...]:
-    """The readings of a text: as written first, then every other that differs, `MOST` at most.
+def _scripts(text: str, how: str, known: _Known) -> Iterator[Reading]:
+    """Readings that only other scripts and pictures give cause to."""
+    shape = _shape(text)
+    if "f" in shape and _has(shape, "aA0$"):
+        yield Reading(_even(_as_cyrillic(text, shape)), how + "Cyrillic")
+    upright = encoded.upright(text)
+    if upright != text:
+        yield Reading(_letters(upright, known).first, how + "upside down")
+    if "e" in shape:
+        yield Reading(_even(_named(text)), how + "emoji")
 
-    All but the first are as `plain` gives them. `words` are the lower-case words that matter to
-    the caller: where signs, missing word borders or a cipher leave a choice, they decide.
-    """
-    found = {text: Reading(text, "as written")}
-    for reading in _candidates(text, words):
-        if reading.text and reading.text not in found:
-            found[reading.text] = reading
-            if len(found) == MOST:
-                break
-    return tuple(found.values())
+
+def _clear(text: str, read: _Read, known: _Known) -> Iterator[tuple[str, str]]:
+    """Texts that a text may encode, with the name of the code."""
+    clear = encoded.decoded(text)
+    if clear == text and read.joined != text:
+        text = read.joined
+        clear = encoded.decoded(text)
+    if clear != text:
+        yield "decoded", _clean(clear, _shape(clear))
+    ascii_ = text.isascii()
+    tokens = {token for token in read.tokens if ascii_ or token.isascii()}
+    if not tokens:
+        return
+    mute = clear == text and not tokens & known.telling
+    line = " ".join(tokens)
+    odd = read.first != _even(text)
+    coded = encoded.like_base64(text)
+    for how, turn in encoded.EASY:
+        turned = turn(line).split()
+        if _tells(turned, tokens, known) or (mute and odd and _tells_of(turn(text), known)):
+            yield how, turn(text)
+            if how == "backwards":
+                yield "words backwards", " ".join(word[::-1] for word in text.split())
+        elif mute and coded and encoded.decoded(turn(text)) != turn(text):
+            yield how, turn(text)
+    if mute and len(tokens) > 1:
+        yield from _shifted(text, line, tokens, known)
+
+
+def _shifted(text: str, line: str, tokens: set[str], known: _Known) -> Iterator[tuple[str, str]]:
+    """A text of no known word, with its letters shifted in the alphabet."""
+    for how, turn in encoded.SHIFTS:
+        if _tells(turn(line).split(), tokens, known):
+            yield how, turn(text)
+            return
+    turned = encoded.rot47(text)
+    if _tells(_LETTER_RUN.findall(turned.lower()), tokens, known):
+        yield "rot47", turned
+
+
+def _tells_of(text: str, known: _Known) -> bool:
+    return _tells(_LETTER_RUN.findall(_letters(text, known).first), set(), known)
+
+
+def _tells(turned: list[str], tokens: set[str], known: _Known) -> bool:
+    """Whether deciphering gave words that weren't there: several, or one that is no accident."""
+    found = (known.telling & set(turned)) - tokens
+    return len(found) >= _TELLING or any(len(word) > 5 for word in found)
