@@ -18,7 +18,12 @@ TutelaError
 ├── StoreError            the database can't be reached, or is of another version
 ├── IndexDamaged          a snapshot that fails its checksum or is of another version
 ├── SealBroken            a sealed record that does not open
+├── ReceiptInvalid        a receipt that is none, was altered, or is signed by another key
 ├── FetchRefused          a URL that Tutela will not fetch
+├── RequestRefused        a request to a generative model that the guard refuses
+│   └── Unexaminable      a part of one, in a form that can't be examined
+├── MarkingFailed         a picture that can't be marked as the settings ask: it must not leave
+├── OutputRefused         what a generative model made and the guard keeps back
 └── AccessDenied          a key that is unknown, or lacks the scope or the rate
 
 Each message says what happened and names the cure. A lower layer's exception never leaves
@@ -151,8 +156,55 @@ class SealBroken(TutelaError):
     """A sealed record that does not open: it is damaged, or was altered."""
 
 
+class ReceiptInvalid(TutelaError):
+    """A receipt that is none, was altered, or is signed by another key than the one named."""
+
+
 class FetchRefused(TutelaError):
     """A URL that Tutela will not fetch."""
+
+
+class RequestRefused(TutelaError):
+    """A request to a generative model that the guard refuses. The message may be shown to anyone.
+
+    `verdict` is the id under which the operator finds why; `""` where nothing was recorded.
+    """
+
+    def __init__(self, verdict: str = "", message: str = "This request is refused.") -> None:
+        super().__init__(message)
+        self.verdict = verdict
+
+    def __reduce__(self) -> tuple[type[RequestRefused], tuple[str, str]]:
+        return type(self), (self.verdict, str(self))
+
+
+class Unexaminable(RequestRefused):
+    """A part of a request in a form that the guard can't see into. The message names the part."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__("", message)
+        self.name = name
+
+    def __reduce__(self) -> tuple[type[Unexaminable], tuple[str, str]]:
+        return type(self), (self.name, str(self))
+
+
+class MarkingFailed(TutelaError):
+    """A picture that can't be marked as the settings ask for: it must not leave."""
+
+
+class OutputRefused(TutelaError):
+    """What a generative model made and the guard keeps back. The message may be shown to anyone.
+
+    `verdict` is as in `RequestRefused`.
+    """
+
+    def __init__(self, verdict: str = "", message: str = "What was made can't be shown.") -> None:
+        super().__init__(message)
+        self.verdict = verdict
+
+    def __reduce__(self) -> tuple[type[OutputRefused], tuple[str, str]]:
+        return type(self), (self.verdict, str(self))
 
 
 class AccessDenied(TutelaError):

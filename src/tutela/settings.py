@@ -20,6 +20,10 @@ from tutela.errors import ConfigurationError
 from tutela.media.types import FILMS, Limits
 
 
+LEAST_KEY = 16
+"""Bytes of a watermark's key, at least."""
+
+
 class Settings(BaseSettings):
     """Every setting, with its default. docs/operating.md describes each."""
 
@@ -63,8 +67,18 @@ class Settings(BaseSettings):
     judge_key_file: Path | None = None
     judge_seconds: float = Field(5.0, gt=0, le=120)
     judge_style: Literal["question", "llama-guard"] = "question"
+    mark_certificate: Path | None = None
+    """Certificates, PEM, by which what a model made is signed; none means that it isn't."""
+    mark_key: Path | None = None
+    """The private key of the first of them, PEM."""
+    mark_watermark: bool = True
+    """Whether what a model made gets an invisible watermark."""
+    watermark_key: Path | None = None
+    """A key of your own for the watermark; none means the public one."""
     secret_file: Path | None = None
     """The secret of this deployment; none means `secret.key` in the data folder."""
+    receipt_key: Path | None = None
+    """The private key that signs receipts; none means `receipt.key` in the data folder."""
     case_photos: int = Field(20, ge=1)
     """Photos that one case may protect."""
     bank_photos: int = Field(100_000, ge=1)
@@ -146,12 +160,36 @@ class Settings(BaseSettings):
                 self.judge_seconds,
                 self.judge_style,
             )
-        return Options(self.models_path, trust, judge)
+        return Options(self.models_path, trust, judge, self.own_watermark_keys())
+
+    def own_watermark_keys(self) -> tuple[bytes, ...]:
+        """The watermark's key that is not the public one, if there is one.
+
+        Raises `ConfigurationError`."""
+        if self.watermark_key is None:
+            return ()
+        try:
+            own = self.watermark_key.read_bytes().strip()
+        except OSError as error:
+            raise ConfigurationError(
+                f"the watermark's key {self.watermark_key} can't be read: {error.strerror}"
+            ) from error
+        if len(own) < LEAST_KEY:
+            raise ConfigurationError(
+                f"the watermark's key {self.watermark_key} has {len(own)} bytes; draw at least "
+                f"{LEAST_KEY} at random"
+            )
+        return (own,)
 
     @property
     def secret_path(self) -> Path:
         """Where the secret of this deployment lies, or will."""
         return self.secret_file or self.data / "secret.key"
+
+    @property
+    def receipt_path(self) -> Path:
+        """Where the key that signs receipts lies, or will."""
+        return self.receipt_key or self.data / "receipt.key"
 
     @property
     def database_url(self) -> str:

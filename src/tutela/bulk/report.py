@@ -67,6 +67,12 @@ def write_html(scan: Scan, path: Path, *, policy: str) -> None:
         out.write(page.encode())
 
 
+def write_whole(data: bytes, path: Path) -> None:
+    """The file in one piece, or none."""
+    with _replacing(path) as out:
+        out.write(data)
+
+
 def _minute(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M UTC")
 

@@ -102,7 +102,7 @@ def scan(
     files = {file.key: file for file in _walk(root, include)}
     progress = Progress(len(files))
     store = screener.store
-    record = Scan(store, _begin(store, root, fresh), root)
+    record = Scan(store, begin(store, str(root), fresh), root)
     todo = _remaining(record, files, progress)
     on_start(progress)
 
@@ -140,17 +140,18 @@ def _walk(root: Path, include: Sequence[str]) -> Iterator[_File]:
             yield _File(path, key, facts.st_size, facts.st_mtime_ns)
 
 
-def _begin(store: Store, root: Path, fresh: bool) -> int:
+def begin(store: Store, root: str, fresh: bool) -> int:
+    """The number of the scan of that root which was cut off, or of a new one."""
     with store.write() as connection:
         unfinished = connection.scalar(
             select(scans.c.id)
-            .where(scans.c.root == str(root), scans.c.finished_at.is_(None))
+            .where(scans.c.root == root, scans.c.finished_at.is_(None))
             .order_by(scans.c.id.desc())
             .limit(1)
         )
         if unfinished is None or fresh:
             unfinished = connection.execute(
-                insert(scans).values(root=str(root), started_at=now()).returning(scans.c.id)
+                insert(scans).values(root=root, started_at=now()).returning(scans.c.id)
             ).scalar_one()
         return int(unfinished)
 

@@ -9,6 +9,7 @@ import typer
 
 from tutela.cli import (
     banks,
+    datasets,
     guard,
     keys,
     maintenance,
@@ -70,4 +71,5 @@ app.add_typer(policies.app, name="policy")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="key")
 app.add_typer(guard.app, name="guard")
+app.add_typer(datasets.app, name="receipt")
 maintenance.add_to(app)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tutela.cli import datasets
 from tutela.cli.output import (
     FAILED,
     Json,
@@ -135,13 +136,21 @@ def _show(verdict: Verdict) -> None:
 @guarded
 def scan(
     context: typer.Context,
-    folder: Annotated[Path, typer.Argument(help="The folder to scan.", metavar="DIR")],
+    folder: Annotated[
+        Path, typer.Argument(help="The folder; with --dataset also one file.", metavar="DIR")
+    ],
     out: Annotated[Path | None, typer.Option(help="Write every verdict as JSON lines.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a report for a browser.")] = None,
     include: Annotated[
         list[str], typer.Option(help="File names to take, e.g. '*.jpg'; may be repeated.")
     ] = ["*"],  # noqa: B006 - typer copies it
     fresh: Annotated[bool, typer.Option(help="Begin anew, don't take up a cut-off scan.")] = False,
+    dataset: Annotated[
+        bool, typer.Option("--dataset", help="It is training data: look into archives, too.")
+    ] = False,
+    receipt: Annotated[
+        Path | None, typer.Option(help="With --dataset: write the signed receipt.")
+    ] = None,
     surface: Surface = "",
     jurisdiction: Jurisdiction = "",
     as_json: Json = False,
@@ -149,6 +158,13 @@ def scan(
     """Screen every file below a folder. A scan that was cut off goes on where it stopped."""
     from tutela import bulk
 
+    if dataset:
+        if html or surface or jurisdiction or include != ["*"]:
+            raise ConfigurationError("--dataset goes with --out, --receipt, --fresh and --json")
+        datasets.scan(context, folder, out=out, receipt=receipt, fresh=fresh, as_json=as_json)
+        return
+    if receipt is not None:
+        raise ConfigurationError("--receipt is for data sets; add --dataset")
     with options(context).screener() as screener, _bar(show=not as_json) as (start, advance):
 
         def each(progress: Progress, name: str, verdict: Verdict) -> None:

@@ -35,7 +35,10 @@ STATUS: Mapping[type[errors.TutelaError], tuple[int, str]] = {
     errors.StoreError: (503, "unavailable"),
     errors.IndexDamaged: (503, "unavailable"),
     errors.SealBroken: (500, "internal"),
+    errors.ReceiptInvalid: (500, "internal"),
     errors.FetchRefused: (422, "fetch-refused"),
+    errors.RequestRefused: (500, "internal"),
+    errors.OutputRefused: (500, "internal"),
     errors.AccessDenied: (401, "access-denied"),
     errors.TutelaError: (500, "internal"),
 }
