@@ -56,6 +56,11 @@ _WORD = re.compile(
 )
 _PLAIN = re.compile(r"[a-z]+|\d+|[.!?;]+(?=\s|$)|\n+|[,:()]")
 _DROPPED = dict.fromkeys(map(ord, "'’‘ʼ`´\u00ad\u200b\u200c\u200d\u2060\ufeff"))
+_ELIDED = re.compile(
+    r"\b(l|d|j|m|n|s|t|c|qu|lorsqu|puisqu|jusqu|un|all|dell|nell|dall|sull|quell|quest|dov|com)"
+    r"['’](?=[^\W\d_]{2})"
+)
+"""Short words that French and Italian join to the next with an apostrophe."""
 _ENDS = frozenset(".!?;\n。！？；।॥؟۔…")
 _PAUSES = frozenset(",:،、，：()")
 _SINGLES = re.compile(f"[{_SINGLE}]")
@@ -114,6 +119,9 @@ class _Known:
     """A number in digits, or -1."""
     common: tuple[tuple[int, float], ...]
     """Languages that it is a common word of, and how much that says."""
+    everyday: frozenset[int]
+    """Languages that it is an ordinary word of: that it is an entry of another language then counts
+    only in a text in that other language."""
 
 
 def fold(word: str) -> str:
@@ -127,7 +135,10 @@ def fold(word: str) -> str:
 
 def split(text: str) -> list[str]:
     """The words of a text in lower case, numbers and what ends a sentence or a part of one."""
-    text = text.lower().translate(_DROPPED)
+    text = text.lower()
+    if "'" in text or "’" in text:
+        text = _ELIDED.sub(r"\1 ", text)
+    text = text.translate(_DROPPED)
     if text.isascii():
         return _PLAIN.findall(text)
     return _WORD.findall(unicodedata.normalize("NFC", text))
@@ -153,6 +164,15 @@ class Words:
             for word in lexicon.common:
                 for form in {word, fold(word)} if len(word) > 1 else {word}:
                     self._common.setdefault("".join(split(form)), []).append(number)
+        everyday: dict[str, set[int]] = {}
+        for number, lexicon in enumerate(self.lexicons):
+            for word in (*lexicon.everyday, *lexicon.common):
+                everyday.setdefault("".join(split(word)), set()).add(number)
+            for entries in lexicon.cues.values():
+                for entry in entries:
+                    if " " not in entry and not entry.endswith("*"):
+                        everyday.setdefault("".join(split(entry)), set()).add(number)
+        self._everyday = {word: frozenset(numbers) for word, numbers in everyday.items()}
         shared = self._shared()
         for number, lexicon in enumerate(self.lexicons):
             self._add(number, lexicon, shared)
@@ -204,7 +224,9 @@ class Words:
             while stack:
                 node, at, value = stack.pop()
                 for role, language, bound, fixed in node.ends:
-                    if bound and not home[language]:
+                    if not home[language] and (
+                        bound or (at == start + 1 and what.everyday and language not in what.everyday)
+                    ):
                         continue
                     if role in (age, grade):
                         years = value if fixed < 0 else fixed
@@ -266,7 +288,13 @@ class Words:
         numbers = self._numbers.get(word)
         if value == -1 and numbers:
             value = numbers[0][1]
-        known = _Known(tuple(dict.fromkeys(ids)), tuple(starts), value, common)
+        known = _Known(
+            tuple(dict.fromkeys(ids)),
+            tuple(starts),
+            value,
+            common,
+            self._everyday.get(word, frozenset()) | _first(starts),
+        )
         if len(self._kept) >= KEPT:
             self._kept.clear()
         self._kept[whole if len(whole) <= LONGEST else word] = known
@@ -385,6 +413,12 @@ _DIGITS: Final = -1
 """What stands for any number in digits in an entry."""
 _SINGLE_CHARACTER: Final = -2
 """What stands for the value of a character of a script without spaces: it is a word of its own."""
+
+
+def _first(starts: Sequence[_Node]) -> frozenset[int]:
+    """English, the first lexicon, if a word is an entry of it."""
+    english = any(language == 0 for node in starts for _, language, _, _ in node.ends)
+    return frozenset({0}) if english else frozenset()
 
 
 def _number(language: int) -> int:
