@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tutela.detectors.intent.scene import Hits, Scene, governed, without
+from tutela.detectors.intent.scene import Hits, Scene, governed, told, without
 from tutela.detectors.intent.words import Hit
 from tutela.findings import CHILD_EXPLOITATION, CHILD_SEXUALISATION, NUDIFICATION
 
@@ -24,7 +24,10 @@ CORE: Final[dict[str, tuple[str, float]]] = {
     "strip known": (NUDIFICATION, 0.93),
     "strip picture": (NUDIFICATION, 0.9),
     "strip with tool": (NUDIFICATION, 0.9),
+    "strip elsewhere": (NUDIFICATION, 0.82),
     "garment of known": (NUDIFICATION, 0.85),
+    "clothes to bare": (NUDIFICATION, 0.9),
+    "known in porn": (NUDIFICATION, 0.88),
     "clothes to skin": (NUDIFICATION, 0.92),
     "undress with tool": (NUDIFICATION, 0.85),
     "unwanted clothes": (NUDIFICATION, 0.9),
@@ -39,6 +42,7 @@ CORE: Final[dict[str, tuple[str, float]]] = {
     "material sought": (CHILD_EXPLOITATION, 0.95),
     "minor pressed": (CHILD_EXPLOITATION, 0.9),
     "minor in secret": (CHILD_EXPLOITATION, 0.88),
+    "minor unseen": (CHILD_EXPLOITATION, 0.9),
     "minor courted": (CHILD_EXPLOITATION, 0.85),
     "minor abused": (CHILD_EXPLOITATION, 0.9),
     "minor approached for sex": (CHILD_EXPLOITATION, 0.93),
@@ -55,6 +59,7 @@ class Facts:
 
     def __init__(self, scene: Scene, naming: frozenset[int]) -> None:
         self.scene = scene
+        self.naming = naming
         grades = [g for g in scene["grade"] if _beside(scene, [g], scene["young person child"], 2)]
         self.minor: Hits = [*scene["child age"], *grades]
         # "young woman" says that she is adult: only where the two words stand together.
@@ -64,13 +69,16 @@ class Facts:
             if not any(0 <= other.start - hit.end <= 0 for other in scene["adult"])
         ]
         self.named: Hits = scene["abuse exploit"]
-        excused = governed(scene, scene["abuse exploit groom nudify"])
+        harms = scene["abuse exploit groom coax nudify drawn sexual undress bare"]
+        spoken = told(scene, harms)
+        excused = [*governed(scene, scene["abuse exploit groom nudify drawn"]), *spoken]
         self.crime = without(scene["exploit"], excused)
         self.abuse = without(scene["abuse"], excused)
         self.groom = without(scene["groom"], excused)
         self.nudify = without(scene["nudify"], excused)
-        self.sexual = without(scene["sexual"], self.named)
-        self.undress = without(scene["undress"], scene["doing"])
+        self.sexual = without(scene["sexual"], [*self.named, *spoken])
+        self.drawn = without(scene["drawn"], excused)
+        self.undress = without(scene["undress"], [*scene["doing"], *excused])
         generic = {(hit.start, hit.end) for hit in scene["adult young"]}
         self.known: Hits = [
             *scene["known"],
@@ -80,6 +88,8 @@ class Facts:
                 if hit.language not in naming and (hit.start, hit.end) not in generic
             ),
         ]
+        self.coax = without(scene["coax"], excused)
+        self.bare = without(scene["bare"], spoken)
         self.strip = self._strips(scene["clothes"])
         self.outer = self._strips(scene["garment"])
 
@@ -138,6 +148,8 @@ def _nudification(facts: Facts, unwanted: bool) -> dict[str, float]:
         found["strip with tool"] = scene.meet(facts.strip, scene["tool"], near=8)
         if not _beside(scene, facts.strip, scene["lying"], 5):
             found["strip"] = 1.0
+            if any(hit.language not in facts.naming for hit in facts.strip):
+                found["strip elsewhere"] = 1.0
     if facts.outer:
         found["garment of known"] = scene.meet(facts.outer, known, near=3, far=8, over=True)
         found["garment of person"] = scene.meet(facts.outer, scene["person adult"], near=5)
@@ -148,13 +160,18 @@ def _nudification(facts: Facts, unwanted: bool) -> dict[str, float]:
         found["undress known"] = scene.meet(aimed, known, near=8)
         found["undress with tool"] = scene.meet(facts.undress, scene["tool"], shown)
         if not _beside(scene, facts.undress, scene["adult"], 3):
-            found["undress picture"] = scene.meet(facts.undress, scene["picture"], making)
+            pictures = [hit for hit in scene["picture"] if hit.language not in facts.naming]
+            found["undress picture"] = scene.meet(facts.undress, pictures, making)
         worn = scene["clothes garment"]
         found["clothes to skin"] = scene.meet(scene["make"], worn, facts.undress, near=6, far=12)
-    if scene["bare"]:
+    if scene["fake"]:
+        found["known in porn"] = scene.meet(
+            scene["fake"], [*facts.sexual, *facts.undress], scene["known person young"]
+        )
+    if facts.bare:
         worn = scene["clothes garment"]
-        found["bare known"] = scene.meet(scene["bare"], known, making)
-        found["clothes to bare"] = scene.meet(scene["make"], worn, scene["bare"], near=6, far=12)
+        found["bare known"] = scene.meet(facts.bare, known, making)
+        found["clothes to bare"] = scene.meet(scene["make"], worn, facts.bare, near=6, far=12)
     if unwanted and scene["person known young child adult age"]:
         found["unwanted clothes"] = 1.0
     return found
@@ -183,14 +200,16 @@ def _sexualisation(facts: Facts, unwanted: bool) -> dict[str, float]:
         return found
     shown = scene["picture make tool seek send"]
     undressed = [*facts.undress, *facts.nudify]
+    if not scene["make picture sexual suggestive seek send tool groom secret unseen"]:
+        undressed = _unbathed(scene, undressed)
     if minor:
         found["minor undressed"] = scene.meet(minor, undressed, near=10)
         found["minor sexual"] = scene.meet(minor, facts.sexual, near=10)
         found["minor stripped"] = scene.meet(
             minor, [*facts.strip, *facts.outer], near=6, far=16, over=True
         )
-        found["minor bare"] = scene.meet(minor, scene["bare"], near=6, far=16)
-        found["minor bare shown"] = scene.meet(minor, scene["bare"], shown, near=6, far=16)
+        found["minor bare"] = scene.meet(minor, facts.bare, near=6, far=16)
+        found["minor bare shown"] = scene.meet(minor, facts.bare, shown, near=6, far=16)
         found["minor crime shown"] = scene.meet(
             facts.crime, scene["picture make tool"], near=6, far=16
         )
@@ -205,7 +224,7 @@ def _sexualisation(facts: Facts, unwanted: bool) -> dict[str, float]:
         found["young undressed"] = scene.meet(young, undressed, near=8, far=20)
         found["young sexual"] = scene.meet(young, facts.sexual, near=6, far=16)
         found["young sexual made"] = scene.meet(young, facts.sexual, shown, near=6, far=16)
-        found["young bare"] = scene.meet(young, scene["bare"], shown, near=6, far=16)
+        found["young bare"] = scene.meet(young, facts.bare, shown, near=6, far=16)
     elif facts.crime:
         found["minor crime shown"] = scene.meet(
             facts.crime, scene["picture make tool"], near=6, far=16
@@ -213,14 +232,27 @@ def _sexualisation(facts: Facts, unwanted: bool) -> dict[str, float]:
     return found
 
 
+def _unbathed(scene: Scene, undressed: Hits) -> Hits:
+    """Without what is said of a baby in its bath or on a changing table."""
+    small = scene["infant"]
+    washed = scene.before(small, scene["bath parenting"], 8) if small else []
+    if not washed:
+        return undressed
+    return [hit for hit in undressed if scene.nearest([hit], small) > 2]
+
+
 def _exploitation(facts: Facts) -> dict[str, float]:
     scene, minor, young = facts.scene, facts.minor, facts.young
     found: dict[str, float] = {}
-    private = [*facts.sexual, *facts.undress, *facts.nudify, *facts.strip, *scene["bare"]]
+    private = [*facts.sexual, *facts.undress, *facts.nudify, *facts.strip, *facts.bare]
     dealt = scene["seek make picture send tool contact secret justify adult self place"]
     if facts.crime:
         found["crime"] = scene.meet(facts.crime, dealt, near=10)
         found["crime named"] = 1.0
+    if facts.drawn:
+        wants = scene["seek contact self justify place picture secret sexual make child young"]
+        found["drawn"] = scene.meet(facts.drawn, wants)
+        found["drawn named"] = 1.0
     if scene["code"]:
         found["code sought"] = scene.meet(
             scene["code"], scene["seek"], scene["picture child young"]
@@ -229,10 +261,13 @@ def _exploitation(facts: Facts) -> dict[str, float]:
         if not who:
             continue
         wants = [*private, *scene["send secret romance"]]
-        pressed = [*facts.groom, *scene["coax"]]
+        pressed = [*facts.groom, *facts.coax]
         found[f"{name} pressed"] = scene.meet(pressed, who, wants, near=8)
-        found[f"{name} coaxed"] = scene.meet(scene["coax"], who, near=8)
+        found[f"{name} coaxed"] = scene.meet(facts.coax, who, near=8)
         found[f"{name} groomed"] = scene.meet(facts.groom, who, near=8)
+        found[f"{name} unseen"] = scene.meet(
+            scene["unseen"], who, scene["ask contact seek picture groom coax romance abuse"], near=8
+        )
         found[f"{name} in secret"] = scene.meet(
             scene["secret"],
             who,
@@ -240,16 +275,25 @@ def _exploitation(facts: Facts) -> dict[str, float]:
             near=8,
         )
         found[f"{name} secret"] = scene.meet(scene["secret"], who, near=8)
-        found[f"{name} courted"] = scene.meet(who, scene["romance"], near=4, far=14)
+        courted = scene.before(scene["romance"], who, 2)
+        found[f"{name} courted"] = scene.meet(
+            courted, scene["self ask seek justify make grown"], near=8
+        )
+        found[f"{name} romance"] = scene.meet(who, scene["romance"], near=4, far=14)
         found[f"{name} abused"] = scene.meet(who, facts.abuse, near=6, far=20)
         found[f"{name} approached for sex"] = scene.meet(
             who, private, [*scene["contact self seek send groom secret"]], near=8
         )
+        found[f"{name} asked of"] = scene.meet(scene["ask seek"], who, scene["contact"], near=4)
+        found[f"{name} met by adults"] = scene.meet(
+            scene["adult grown"], scene["contact"], who, near=2
+        )
+        found[f"{name} of body"] = scene.meet(
+            who, scene["suggestive bare"], scene["send coax seek"], near=6, far=14
+        )
         found[f"{name} contacted"] = scene.meet(who, scene["contact"], near=4, far=14)
         found[f"{name} sought"] = scene.meet(scene["seek"], who, near=2, far=8)
-        found[f"{name} asked for pictures"] = scene.meet(
-            scene["send groom coax"], scene["picture"], who
-        )
+        found[f"{name} asked for pictures"] = scene.meet(scene["send"], scene["picture"], who)
         found[f"{name} in place"] = scene.meet(who, scene["place"], scene["contact secret groom"])
     people = [*minor, *young]
     found["material sought"] = scene.meet(

@@ -16,11 +16,11 @@ from importlib import resources
 from typing import Any, Final
 
 ROLES: Final = (
-    "child", "young", "adult", "person", "known", "picture", "undress", "bare", "nudify", "clothes",
-    "garment", "remove", "doing", "spot", "lying", "sexual", "suggestive", "make", "tool", "seek",
-    "groom", "coax", "contact", "secret", "romance", "abuse", "send", "place", "justify", "self", "code",
-    "exploit", "negation", "swim", "bath", "medical", "parenting", "art", "dance", "nature",
-    "idiom", "protect",
+    "child", "infant", "young", "adult", "person", "known", "picture", "undress", "bare", "nudify",
+    "clothes", "garment", "remove", "doing", "spot", "lying", "sexual", "suggestive", "make",
+    "tool", "fake", "seek", "groom", "coax", "contact", "secret", "unseen", "romance", "abuse",
+    "send", "place", "justify", "self", "code", "drawn", "exploit", "negation", "swim", "bath",
+    "medical", "parenting", "art", "dance", "nature", "idiom", "protect", "ask", "told",
 )  # fmt: skip
 """Every role that a lexicon may list words for."""
 NEEDED: Final = (

@@ -124,26 +124,55 @@ def without(hits: Hits, covering: Hits) -> Hits:
 
 
 def governed(scene: Scene, harmful: Hits) -> Hits:
-    """Names of a harm that an expression of protection governs: "signs of grooming", "law against
-    …", "… prevention". It stands right beside the name, in the same part of the sentence."""
+    """Names of a harm that an expression of protection governs.
+
+    Before the name ("signs of …", "law against …", "protect children from …") it stands a few words
+    away, in the same part of the sentence, and nothing between them asks how or to be given
+    something. Behind it ("… prevention") it follows at once, and nothing in that part of the
+    sentence asks for anything.
+    """
     protect = scene["protect"]
     if not protect or not harmful:
         return []
     clauses = scene.text.clauses
+    asking = scene["ask make seek send contact secret self"]
     found: Hits = []
     for hit in harmful:
+        clause = clauses[hit.start]
         for other in protect:
+            if clauses[other.start] != clause:
+                continue
             if other.start <= hit.start and hit.end <= other.end:
                 found.append(hit)
                 break
-            if clauses[other.start] != clauses[hit.start] or _same(hit, other):
-                continue
-            apart = scene.apart(other, hit)
-            if (other.end <= hit.start and apart <= 3) or (hit.end <= other.start and apart == 0):
+            if other.end <= hit.start:
+                between = [h for h in scene["child age young"] if other.end <= h.start < hit.start]
+                if scene.apart(other, hit) <= (6 if between else 3) and not any(
+                    other.end <= one.start < hit.start for one in scene["ask make seek self"]
+                ):
+                    found.append(hit)
+                    break
+            elif other.start == hit.end and not any(
+                clauses[one.start] == clause and one.start < hit.start for one in asking
+            ):
                 found.append(hit)
                 break
         else:
             last = found[-1] if found else hit
-            if found and clauses[last.start] == clauses[hit.start] and scene.apart(last, hit) <= 2:
+            if found and clauses[last.start] == clause and scene.apart(last, hit) <= 2:
                 found.append(hit)
+    return found
+
+
+def told(scene: Scene, harmful: Hits) -> Hits:
+    """What somebody tells that another did to them or theirs: it follows in the same part of the
+    sentence, of which nothing asks that something be made, found or kept secret."""
+    clauses = scene.text.clauses
+    asking = scene["make seek tool ask secret"]
+    found: Hits = []
+    for one in scene["told"]:
+        clause = clauses[one.start]
+        if any(clauses[hit.start] == clause and not _same(hit, one) for hit in asking):
+            continue
+        found += [hit for hit in harmful if clauses[hit.start] == clause and hit.end > one.start]
     return found

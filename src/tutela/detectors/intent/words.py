@@ -225,7 +225,8 @@ class Words:
                 node, at, value = stack.pop()
                 for role, language, bound, fixed in node.ends:
                     if not home[language] and (
-                        bound or (at == start + 1 and what.everyday and language not in what.everyday)
+                        bound
+                        or (at == start + 1 and what.everyday and language not in what.everyday)
                     ):
                         continue
                     if role in (age, grade):
