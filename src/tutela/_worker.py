@@ -51,8 +51,12 @@ def main() -> None:
     chosen = signals.load(config["signals"])
     installed = detectors.installed()
     looking = [installed[name] for name in config["detectors"]]
-    models = config["options"]["models"]
-    options = Options(models and Path(models), config["options"]["trust"])
+    given = config["options"]
+    options = Options(
+        given["models"] and Path(given["models"]),
+        given["trust"],
+        watermark_key=given["watermark_key"] and Path(given["watermark_key"]),
+    )
     for detector in looking:
         detector.prepare(options)
     image.single_threaded()

@@ -338,6 +338,7 @@ class _Worker:
             "options": {
                 "models": options.models and str(options.models),
                 "trust": options.trust,
+                "watermark_key": options.watermark_key and str(options.watermark_key),
             },
         }
         command = [sys.executable, "-P", "-m", "tutela._worker", orjson.dumps(config).decode()]

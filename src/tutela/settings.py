@@ -20,10 +20,6 @@ from tutela.errors import ConfigurationError
 from tutela.media.types import FILMS, Limits
 
 
-LEAST_KEY = 16
-"""Bytes of a watermark's key, at least."""
-
-
 class Settings(BaseSettings):
     """Every setting, with its default. docs/operating.md describes each."""
 
@@ -160,26 +156,7 @@ class Settings(BaseSettings):
                 self.judge_seconds,
                 self.judge_style,
             )
-        return Options(self.models_path, trust, judge, self.own_watermark_keys())
-
-    def own_watermark_keys(self) -> tuple[bytes, ...]:
-        """The watermark's key that is not the public one, if there is one.
-
-        Raises `ConfigurationError`."""
-        if self.watermark_key is None:
-            return ()
-        try:
-            own = self.watermark_key.read_bytes().strip()
-        except OSError as error:
-            raise ConfigurationError(
-                f"the watermark's key {self.watermark_key} can't be read: {error.strerror}"
-            ) from error
-        if len(own) < LEAST_KEY:
-            raise ConfigurationError(
-                f"the watermark's key {self.watermark_key} has {len(own)} bytes; draw at least "
-                f"{LEAST_KEY} at random"
-            )
-        return (own,)
+        return Options(self.models_path, trust, judge, self.watermark_key)
 
     @property
     def secret_path(self) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tutela.cli import gateway
+from tutela.cli import gateway, marking
 from tutela.cli.output import Json, console, emit, exit_code, guarded, options, patience, styled
 from tutela.errors import ConfigurationError
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Guard a generative model: judge what is asked of it.")
 gateway.add_to(app)
+marking.add_to(app)
 
 
 def settings_of(context: typer.Context) -> Settings:

@@ -69,6 +69,8 @@ class Options:
     trust: str = ""
     """Certificates, PEM, whose C2PA signatures count as trusted."""
     judge: JudgeOptions | None = None
+    watermark_key: Path | None = None
+    """The file of a watermark's key to look for, beside the public one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,14 +18,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tutela.errors import ConfigurationError
+
 PUBLIC: Final = b"tutela watermark 1"
 """The key that every installation reads."""
+LEAST_KEY: Final = 16
+"""Bytes of an operator's own key, at least."""
 LEAST: Final = 256
 """Pixels of the shorter side below which a picture is not marked."""
 PSNR: Final = 39.0
@@ -114,6 +119,26 @@ def phases(key: bytes) -> Waves:
     """The waves of a key, each of length 1, evenly distributed phases: SHAKE-256 of the key."""
     drawn = np.frombuffer(hashlib.shake_256(key).digest(2 * COUNT), "<u2")
     return np.exp(2j * np.pi / 65536 * drawn).astype(np.complex64)
+
+
+def keys(own: Path | None) -> tuple[bytes, ...]:
+    """The keys to look for: the public one and, last, that in a file of the operator's own.
+
+    Raises `ConfigurationError` for a file that can't be read or holds less than `LEAST_KEY`.
+    """
+    if own is None:
+        return (PUBLIC,)
+    try:
+        key = own.read_bytes().strip()
+    except OSError as error:
+        raise ConfigurationError(
+            f"the watermark's key {own} can't be read: {error.strerror}"
+        ) from error
+    if len(key) < LEAST_KEY:
+        raise ConfigurationError(
+            f"the watermark's key {own} has {len(key)} bytes; draw at least {LEAST_KEY} at random"
+        )
+    return PUBLIC, key
 
 
 def embed(
