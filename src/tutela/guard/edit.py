@@ -106,8 +106,9 @@ class Together:
     def look(self, pictures: Sequence[Part]) -> Shown:
         """What the pictures and the mask of a request show."""
         found = [finding for part in pictures for finding in part.findings]
+        # One that can't be decoded marks nothing: the request is held for that.
         masks = [part.examination.views for part in pictures if part.name == "mask"]
-        mask = marked(masks[0]) if masks else None
+        mask = marked(masks[0]) if masks and masks[0] else None
         person = masked = False
         for part in pictures:
             if part.name == "mask" and plain(part.examination.views):
