@@ -1,0 +1,274 @@
+"""Values: what a function that runs a model is given and gives back, read one by one.
+
+A value is a text or a picture by what it is, by its name only where that does not tell: an array
+called `image` is a picture, one called `latents` is nothing that anybody can see. What is neither
+known to be harmless nor can be examined is refused, unless the caller vouches for it by name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
+from numbers import Number
+from pathlib import PurePath
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image
+
+from tutela.content import Context
+from tutela.errors import OutputRefused, RequestRefused, Unexaminable
+from tutela.guard.gate import Gate, Operation, Request
+from tutela.guard.integrations.pictures import (
+    Change,
+    Unshaped,
+    changed,
+    covered,
+    encoded,
+    is_array,
+)
+from tutela.verdict import Verdict
+
+DEPTH: Final = 8
+"""How deep values may lie within each other."""
+NUMBERS: Final = 4096
+"""Numbers in a row that are no picture: time steps, sigmas, scales."""
+AT_ONCE: Final = 4
+"""Pictures of one output that are judged side by side."""
+
+_OPAQUE: Final = frozenset(
+    {"attention", "codes", "embed", "embeds", "embedding", "embeddings", "features", "grid"}
+    | {"hidden", "ids", "latent", "latents", "noise", "pad", "padding", "pooled"}
+    | {"projections", "tokens"}
+)
+"""Words in the names of arrays that hold what a model made of a text or a picture."""
+_SHOWN: Final = frozenset(
+    {"background", "condition", "conditioning", "control", "controls", "depth", "face", "frame"}
+    | {"frames", "hint", "image", "images", "keyframes", "layers", "mask", "masks", "picture"}
+    | {"pictures", "pose", "reference", "video", "videos"}
+)
+"""Words in the names of pictures."""
+_FILED: Final = frozenset(
+    {"file", "frame", "frames", "image", "images", "mask", "masks", "path", "url", "video"}
+    | {"videos"}
+)
+"""… of which a text would be where a picture lies."""
+_SETTINGS: Final = frozenset({"Generator", "device", "dtype"})
+"""Classes of torch that say how to work."""
+_WORD: Final = re.compile(r"[A-Za-z_]\w{0,63}")
+
+
+class Given:
+    """Reads what a model is given. `request` is what the gate is to judge of it."""
+
+    def __init__(self, vouched: Iterable[str] = (), plain: Iterable[str] = ()) -> None:
+        self._vouched = frozenset(vouched)
+        self._plain = frozenset(plain)
+        """Names of texts that only choose between ways of working."""
+        self.texts: list[str] = []
+        self.unwanted: list[str] = []
+        self.images: list[bytes] = []
+        self._masks: list[Any] = []
+        self._turned = False
+
+    def read(self, name: str, value: Any) -> None:
+        """Read the argument of that name. Raises `Unexaminable`."""
+        if name in self._vouched or (name in self._plain and _is_plain(value)):
+            return
+        try:
+            self._read(name, value, name, DEPTH)
+        except Unshaped as error:
+            raise self._unexaminable(name, str(error)) from None
+
+    def request(self, context: Context | None = None) -> Request:
+        """All of it together."""
+        # Guidance below 1 turns away from the prompt, to what is said to be unwanted.
+        texts = (*self.texts, *self.unwanted) if self._turned else tuple(self.texts)
+        return Request(
+            texts=texts,
+            unwanted="" if self._turned else "\n".join(self.unwanted),
+            images=tuple(dict.fromkeys(self.images)),
+            mask=covered(self._masks) if self._masks else None,
+            operation=Operation.EDIT if self.images else Operation.GENERATE,
+            context=context or Context(),
+        )
+
+    def _read(self, name: str, value: Any, top: str, depth: int) -> None:
+        words = frozenset(name.lower().split("_"))
+        if value is None or isinstance(value, bool | np.bool_):
+            return
+        if depth == 0:
+            raise self._unexaminable(top, "it lies too deep")
+        if isinstance(value, str) and not isinstance(value, Enum):
+            if words & _FILED:
+                raise self._unexaminable(top, "it names a picture; give the picture itself")
+            (self.unwanted if words & {"negative", "neg"} else self.texts).append(value)
+        elif isinstance(value, bytes | bytearray | memoryview):
+            self._file(words, bytes(value), top)
+        elif isinstance(value, Number | np.number):
+            self._number(name, [value])
+        elif isinstance(value, Image.Image) or is_array(value):
+            self._picture(words, name, value, top)
+        elif isinstance(value, Enum):
+            self._read(name, value.value, top, depth - 1)
+        elif isinstance(value, PurePath):
+            raise self._unexaminable(top, "it names a picture; give the picture itself")
+        elif isinstance(value, Mapping):
+            for key, one in value.items():
+                if not isinstance(key, str):
+                    raise self._unexaminable(top, "its keys are no names")
+                if not _WORD.fullmatch(key):
+                    self.texts.append(key)
+                    key = name
+                self._read(key, one, top, depth - 1)
+        elif isinstance(value, list | tuple | set | frozenset):
+            self._row(words, name, value, top, depth)
+        elif _is_record(value):
+            for field in dataclasses.fields(value):
+                self._read(field.name, getattr(value, field.name), top, depth - 1)
+        elif not _is_harmless(value):
+            raise self._unexaminable(top, f"it is of type {type(value).__name__}")
+
+    def _row(self, words: frozenset[str], name: str, value: Any, top: str, depth: int) -> None:
+        row = list(value)
+        if row and all(isinstance(one, Number | np.number) for one in row):
+            if len(row) > NUMBERS or words & _OPAQUE:
+                raise self._unexaminable(top, "its numbers could be anything")
+            self._number(name, row)
+            return
+        for one in row:
+            self._read(name, one, top, depth - 1)
+
+    def _number(self, name: str, row: list[Any]) -> None:
+        if name.endswith(("guidance_scale", "cfg_scale", "cfg")):
+            self._turned |= any(not isinstance(one, complex) and one < 1 for one in row)
+
+    def _picture(self, words: frozenset[str], name: str, value: Any, top: str) -> None:
+        if not isinstance(value, Image.Image):
+            if words & _OPAQUE:
+                raise self._unexaminable(top, "a model made it, and nobody can see what it shows")
+            if value.ndim <= 1:
+                self._row(words, name, value.reshape(-1).tolist(), top, 1)
+                return
+            if not words & _SHOWN:
+                raise self._unexaminable(top, "it is an array that may be a picture or not")
+        if words & {"mask", "masks"}:
+            self._masks.append(value)
+            covered([value])
+        else:
+            self.images += encoded(value)
+
+    def _file(self, words: frozenset[str], data: bytes, top: str) -> None:
+        if not words & _SHOWN or words & {"mask", "masks"}:
+            raise self._unexaminable(top, "it is bytes that may be anything")
+        self.images.append(data)
+
+    def _unexaminable(self, name: str, why: str) -> Unexaminable:
+        return Unexaminable(
+            name,
+            f"{name!r} can't be examined: {why}; leave it out, give it in another form, or vouch "
+            "for it by name",
+        )
+
+
+class Made:
+    """Reads what a model made; every picture in it is judged, and marked, before it is given."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        vouched: Iterable[str] = (),
+        mark: Change | None = None,
+        context: Context | None = None,
+    ) -> None:
+        self._gate = gate
+        self._vouched = frozenset(vouched)
+        self._mark = mark
+        self._context = context
+
+    def passed(self, made: Any) -> Any:
+        """What was made, once all of it is allowed. Raises `OutputRefused`."""
+        pictures = list(self._pictures("images", made, DEPTH))
+        judge_outputs(self._gate, pictures, self._context)
+        return self._marked("images", made) if self._mark else made
+
+    def _pictures(self, name: str, value: Any, depth: int) -> Iterator[bytes]:
+        words = frozenset(name.lower().split("_"))
+        if name in self._vouched or value is None or isinstance(value, bool | Number | np.number):
+            return
+        if isinstance(value, Image.Image) or is_array(value):
+            if not isinstance(value, Image.Image) and (words & _OPAQUE or value.ndim < 2):
+                raise self._hidden(name)
+            try:
+                yield from encoded(value)
+            except Unshaped as error:
+                raise self._hidden(name) from error
+        elif isinstance(value, Mapping) and depth:
+            for key, one in value.items():
+                yield from self._pictures(str(key), one, depth - 1)
+        elif isinstance(value, list | tuple) and depth:
+            for one in value:
+                yield from self._pictures(name, one, depth - 1)
+        else:
+            raise self._hidden(name)
+
+    def _marked(self, name: str, value: Any) -> Any:
+        assert self._mark is not None
+        if name in self._vouched:
+            return value
+        if isinstance(value, Image.Image) or is_array(value):
+            return changed(value, self._mark)
+        if isinstance(value, Mapping):
+            made = {key: self._marked(str(key), one) for key, one in value.items()}
+            whole: Any = value
+            return dataclasses.replace(whole, **made) if _is_record(whole) else made
+        if isinstance(value, list | tuple):
+            return type(value)([self._marked(name, one) for one in value])
+        return value
+
+    def _hidden(self, name: str) -> OutputRefused:
+        return OutputRefused(
+            message=f"What was made has {name!r}, which can't be examined: ask for pictures, or "
+            "vouch for it by name"
+        )
+
+
+def allowed(verdict: Verdict) -> None:
+    """Nothing if a request may reach the model. Raises `RequestRefused`."""
+    if verdict.action != "allow":
+        raise RequestRefused(verdict.id)
+
+
+def judge_outputs(gate: Gate, pictures: list[bytes], context: Context | None = None) -> None:
+    """Judge every picture that a model made. Raises `OutputRefused` unless all are allowed."""
+    if not pictures:
+        return
+
+    def judge(picture: bytes) -> Verdict:
+        return gate.output(picture, context)
+
+    with ThreadPoolExecutor(min(AT_ONCE, len(pictures))) as threads:
+        for verdict in list(threads.map(judge, pictures)):
+            if verdict.action != "allow":
+                raise OutputRefused(verdict.id)
+
+
+def _is_record(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, str) and _WORD.fullmatch(value) is not None
+
+
+def _is_harmless(value: Any) -> bool:
+    """Whether it can carry no text and no picture but those that the program itself holds."""
+    kind = type(value)
+    if kind.__module__.partition(".")[0] == "torch" and kind.__name__ in _SETTINGS:
+        return True
+    return callable(value)
