@@ -194,7 +194,7 @@ def _outlasts(marked: NDArray[np.uint8], key: bytes) -> bool:
         top = round(down * (luma.shape[0] - high))
         left = round(across * (luma.shape[1] - wide))
         tries.append(luma[top : top + high, left : left + wide])
-    best = (nearest(one, (key,)) for one in tries)
+    best = (nearest(one, (key,), MARGIN) for one in tries)
     return all(one is not None and one.chance <= MARGIN for one in best)
 
 
@@ -247,16 +247,24 @@ def detect(picture: NDArray[np.uint8], keys: Sequence[bytes] = (PUBLIC,)) -> Mar
     return best if best is not None and best.chance <= CHANCE else None
 
 
-def nearest(picture: NDArray[np.uint8], keys: Sequence[bytes] = (PUBLIC,)) -> Mark | None:
-    """What comes nearest to a mark, however far off; None where nothing is worth a closer look."""
+def nearest(
+    picture: NDArray[np.uint8], keys: Sequence[bytes] = (PUBLIC,), enough: float = CHANCE
+) -> Mark | None:
+    """What comes nearest to a mark, however far off; None where nothing is worth a closer look.
+
+    The first of which the chance is `enough` will do.
+    """
     flat = _flat(_middle(_small(picture)))
     softened = _softened(_spectra(flat))
-    marks = [
-        _closely(flat, key, number, len(keys), place)
-        for number, key in enumerate(keys)
-        for place in _places(softened, phases(key))
-    ]
-    return min(marks, key=lambda mark: mark.chance, default=None)
+    found: Mark | None = None
+    for number, key in enumerate(keys):
+        for place in _places(softened, phases(key)):
+            mark = _closely(flat, key, number, len(keys), place)
+            if found is None or mark.chance < found.chance:
+                found = mark
+            if found.chance <= enough:
+                return found
+    return found
 
 
 def _small(picture: NDArray[np.uint8]) -> Floats:
@@ -390,18 +398,21 @@ def _closely(flat: Floats, key: bytes, number: int, keys: int, place: Place) -> 
             np.concatenate([columns.real, columns.imag], axis=1).transpose(0, 2, 1),
         )
     )
-    seen = (spectra[..., ::-1] if mirrored else spectra)[:, DOWN, ACROSS + MOST]
-    agreed = seen * np.conj(waves)
+    agreed = np.zeros_like(spectra)
+    seen = spectra[..., ::-1] if mirrored else spectra
+    agreed[:, DOWN, ACROSS + MOST] = seen[:, DOWN, ACROSS + MOST] * np.conj(waves)
+    telling = agreed[:, DOWN, ACROSS + MOST][:, TELLS]
+    agreed[:, DOWN[TELLS], ACROSS[TELLS] + MOST] = 0
     steps = np.arange(-FINER, FINER + 1) / (PLACES * FINER)
-    turned = np.exp(
-        2j * np.pi * ((across + steps)[:, None, None] * ACROSS + (down + steps)[:, None] * DOWN)
-    ).reshape(-1, COUNT)
-    sums = (agreed[:, ~TELLS] @ turned[:, ~TELLS].T).real
-    share, best = divmod(int(sums.argmax()), len(turned))
-    weights = np.abs(agreed[share]).astype(np.float64)
-    chance = _chance(weights[~TELLS], float(sums[share, best]), TRIES * keys)
-    told = float((agreed[share] * turned[best])[TELLS].real.sum())
-    told /= max(math.sqrt(float(np.square(weights[TELLS]).sum()) / 2), 1e-9)
+    lower = np.exp(2j * np.pi * np.outer(down + steps, np.arange(MOST + 1)))
+    aside = np.exp(2j * np.pi * np.outer(across + steps, np.arange(-MOST, MOST + 1)))
+    sums = (lower.astype(np.complex64) @ agreed @ aside.T.astype(np.complex64)).real
+    share, row, column = (int(one) for one in np.unravel_index(sums.argmax(), sums.shape))
+    weights = np.abs(agreed[share][agreed[share] != 0]).astype(np.float64)
+    chance = _chance(weights, float(sums[share, row, column]), TRIES * keys)
+    turned = telling[share] * lower[row, DOWN[TELLS]] * aside[column, ACROSS[TELLS] + MOST]
+    told = float(turned.real.sum())
+    told /= max(math.sqrt(float(np.square(np.abs(turned)).sum()) / 2), 1e-9)
     edited = None if abs(told) < SURE else told < 0
     return Mark(chance, edited, float(near[share]), mirrored, number)
 
