@@ -31,7 +31,7 @@ _EVERYDAY: Final = re.compile(
 )
 
 
-def sets(folder: Path) -> dict[str, list[str]]:
+def read(folder: Path) -> dict[str, list[str]]:
     """The distinct texts of each set, in the order of its files. A set that lacks is left out."""
     found = {
         "COCO captions": _distinct(_column(folder, "coco-captions/*.csv", "prompt")),

@@ -284,7 +284,7 @@ def false_positives(
     guard: Guard, folder: Path, options: argparse.Namespace, peer: Peer | None
 ) -> Table:
     """By half and set, in all, and of those that pair a child with something everyday."""
-    found = benign_texts.sets(folder)
+    found = benign_texts.read(folder)
     if not found:
         raise SystemExit(f"{folder} has none of the sets of texts")
     table = []
@@ -354,7 +354,7 @@ def timed(options: argparse.Namespace, requests: Sequence[Request]) -> Table:
         ],
     }
     if options.texts:
-        found = benign_texts.sets(options.texts)
+        found = benign_texts.read(options.texts)
         kinds["innocent, English"] = [
             text for texts in found.values() for text in benign_texts.half(texts, 0)
         ]
