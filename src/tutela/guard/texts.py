@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tutela import detectors
 from tutela.cascade import Cascade, Mode
 from tutela.content import Content, Context
-from tutela.detectors import Subject
+from tutela.detectors import Sight, Subject
 from tutela.findings import INTENTS, Finding
 from tutela.media.types import MediaFacts
 from tutela.panel import Panel
@@ -44,7 +44,10 @@ class Texts:
 
     def __init__(self, settings: Settings) -> None:
         self._policy = Policy.load(settings.guard_policy or shipped("guard"))
-        self._panel = Panel(settings.detector_options(), settings.without)
+        deaf = {
+            name for name, one in detectors.installed().items() if Sight.TEXT not in one.looks_at
+        }
+        self._panel = Panel(settings.detector_options(), deaf.union(settings.without))
         self._panel.prepare()
 
     def __call__(self, text: str, unwanted: str = "", context: Context | None = None) -> Judged:
