@@ -16,9 +16,9 @@ from importlib import resources
 from typing import Final
 
 from tutela.detectors import Options, Sight, Subject
-from tutela.detectors.intent import compose
+from tutela.detectors.intent.compose import CORE, MET, Found, combinations
 from tutela.detectors.intent.scene import WINDOW, Scene
-from tutela.detectors.intent.words import Text, Words, vocabulary
+from tutela.detectors.intent.words import vocabulary
 from tutela.findings import INTENTS, LANGUAGE, Finding
 from tutela.media.text import readings
 from tutela.media.types import MediaFacts
@@ -48,19 +48,16 @@ class Assessment:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Weights of the features, by kind; that of `""` is the constant."""
+    """Weights of the combinations, by kind; that of `""` is the constant."""
 
     weights: Mapping[str, Mapping[str, float]] = field(repr=False)
 
     def score(self, kind: str, found: Mapping[str, float]) -> float:
+        """The likelihood of a kind. A core combination that is met has its floor."""
         weights = self.weights[kind]
-        total = weights[""] + sum(weights.get(name, 0.0) * value for name, value in found.items())
-        likely = 1 / (1 + math.exp(-total))
-        for name, value in found.items():
-            core = compose.CORE.get(name)
-            if core is not None and core[0] == kind and value >= compose.MET:
-                likely = max(likely, core[1])
-        return min(MOST, likely)
+        total = weights[""] + sum(weights.get(name, 0.0) * near for name, near in found.items())
+        floor = max((CORE.get(name, 0.0) for name, near in found.items() if near >= MET), default=0)
+        return min(MOST, max(floor, 1 / (1 + math.exp(-total))))
 
 
 @cache
@@ -74,26 +71,31 @@ def judge(texts: Sequence[str], unwanted: str = "") -> Assessment:
 
     Time is linear in their length.
     """
-    known, weights = vocabulary(), model()
-    bare = bool(unwanted) and _clothes(known, unwanted)
+    weights = model()
+    bare = bool(unwanted) and bool(vocabulary().read(unwanted)["clothes"])
     scores = dict.fromkeys(INTENTS, 0.0)
     why: dict[str, None] = {}
     for text in _together(texts):
         for reading in readings(text):
-            for found in _found(known, reading.text, bare):
-                for kind in INTENTS:
-                    likely = weights.score(kind, found)
-                    if likely > scores[kind]:
-                        scores[kind] = likely
+            for found in scenes(reading.text, bare):
+                for kind, names in found.items():
+                    likely = weights.score(kind, names)
+                    scores[kind] = max(scores[kind], likely)
                     if likely >= LEAST:
-                        why |= dict.fromkeys(name for name in found if _speaks(weights, kind, name))
+                        why |= dict.fromkeys(names)
                         why[f"reading: {reading.how}"] = None
     return Assessment({k: round(v, 4) for k, v in scores.items()}, why=tuple(why))
 
 
-def _speaks(weights: Model, kind: str, name: str) -> bool:
-    core = compose.CORE.get(name)
-    return name in weights.weights[kind] or (core is not None and core[0] == kind)
+def scenes(text: str, unwanted: bool = False) -> Iterator[Found]:
+    """The combinations in every stretch of a text."""
+    known = vocabulary()
+    read = known.read(text)
+    count = len(read.words)
+    step = WINDOW // 2
+    for start in range(0, max(1, count - step), step):
+        scene = Scene(read, start, min(count, start + WINDOW))
+        yield combinations(scene, known.naming, unwanted)
 
 
 def _together(texts: Sequence[str]) -> Iterator[str]:
@@ -104,22 +106,6 @@ def _together(texts: Sequence[str]) -> Iterator[str]:
         yield "".join(given)
     if given:
         yield " ".join(given)
-
-
-def _found(known: Words, text: str, unwanted: bool) -> Iterator[dict[str, float]]:
-    """The features of every stretch of a text."""
-    read = known.read(text)
-    count = len(read.words)
-    step = WINDOW // 2
-    for start in range(0, max(1, count - step), step):
-        scene = Scene(read, start, min(count, start + WINDOW))
-        yield compose.features(scene, known.naming, unwanted)
-
-
-def _clothes(known: Words, text: str) -> bool:
-    """Whether clothes are among what is not to be shown."""
-    read: Text = known.read(text)
-    return bool(read["clothes"])
 
 
 class Intent:

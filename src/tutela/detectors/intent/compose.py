@@ -12,44 +12,47 @@ words themselves. `docs/design/intent.md` lists them all.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeAlias
 
 from tutela.detectors.intent.scene import Hits, Scene, governed, told, without
 from tutela.detectors.intent.words import Hit
-from tutela.findings import CHILD_EXPLOITATION, CHILD_SEXUALISATION, NUDIFICATION
+from tutela.findings import ADULT_SEXUAL, CHILD_EXPLOITATION, CHILD_SEXUALISATION, NUDIFICATION
 
-CORE: Final[dict[str, tuple[str, float]]] = {
-    "nudify": (NUDIFICATION, 0.95),
-    "undress known": (NUDIFICATION, 0.93),
-    "strip known": (NUDIFICATION, 0.93),
-    "strip picture": (NUDIFICATION, 0.9),
-    "strip with tool": (NUDIFICATION, 0.9),
-    "strip elsewhere": (NUDIFICATION, 0.82),
-    "garment of known": (NUDIFICATION, 0.85),
-    "clothes to bare": (NUDIFICATION, 0.9),
-    "known in porn": (NUDIFICATION, 0.88),
-    "clothes to skin": (NUDIFICATION, 0.92),
-    "undress with tool": (NUDIFICATION, 0.85),
-    "unwanted clothes": (NUDIFICATION, 0.9),
-    "minor undressed": (CHILD_SEXUALISATION, 0.96),
-    "minor sexual": (CHILD_SEXUALISATION, 0.95),
-    "minor stripped": (CHILD_SEXUALISATION, 0.93),
-    "minor crime shown": (CHILD_SEXUALISATION, 0.95),
-    "young undressed": (CHILD_SEXUALISATION, 0.85),
-    "young sexual made": (CHILD_SEXUALISATION, 0.82),
-    "minor unwanted clothes": (CHILD_SEXUALISATION, 0.9),
-    "crime": (CHILD_EXPLOITATION, 0.94),
-    "material sought": (CHILD_EXPLOITATION, 0.95),
-    "minor pressed": (CHILD_EXPLOITATION, 0.9),
-    "minor in secret": (CHILD_EXPLOITATION, 0.88),
-    "minor unseen": (CHILD_EXPLOITATION, 0.9),
-    "minor courted": (CHILD_EXPLOITATION, 0.85),
-    "minor abused": (CHILD_EXPLOITATION, 0.9),
-    "minor approached for sex": (CHILD_EXPLOITATION, 0.93),
-    "harm defended": (CHILD_EXPLOITATION, 0.9),
-    "young pressed": (CHILD_EXPLOITATION, 0.85),
+CORE: Final[dict[str, float]] = {
+    "nudify": 0.95,
+    "undress known": 0.93,
+    "strip known": 0.93,
+    "strip picture": 0.9,
+    "strip with tool": 0.9,
+    "strip": 0.6,
+    "garment of known": 0.85,
+    "clothes to bare": 0.9,
+    "known in porn": 0.88,
+    "clothes to skin": 0.92,
+    "undress with tool": 0.85,
+    "unwanted clothes": 0.9,
+    "minor undressed": 0.96,
+    "minor sexual": 0.95,
+    "minor stripped": 0.93,
+    "minor crime shown": 0.95,
+    "young undressed": 0.85,
+    "young sexual made": 0.82,
+    "minor unwanted clothes": 0.9,
+    "crime": 0.94,
+    "material sought": 0.95,
+    "minor pressed": 0.9,
+    "minor in secret": 0.88,
+    "minor unseen": 0.9,
+    "minor courted": 0.85,
+    "minor abused": 0.9,
+    "minor approached for sex": 0.93,
+    "minor courted by adult": 0.85,
+    "code of minor": 0.85,
+    "code sought": 0.8,
+    "harm defended": 0.9,
+    "young pressed": 0.85,
 }
-"""The combinations that suffice alone, each with its kind and the least likelihood it gives."""
+"""The combinations that suffice alone, each with the least likelihood that it gives."""
 MET: Final = 0.5
 """How near a core combination must be to have its floor."""
 
@@ -69,7 +72,7 @@ class Facts:
             if not any(0 <= other.start - hit.end <= 0 for other in scene["adult"])
         ]
         self.named: Hits = scene["abuse exploit"]
-        harms = scene["abuse exploit groom coax nudify drawn sexual undress bare"]
+        harms = scene["abuse exploit groom coax nudify drawn sexual undress bare remove"]
         spoken = told(scene, harms)
         excused = [*governed(scene, scene["abuse exploit groom nudify drawn"]), *spoken]
         self.crime = without(scene["exploit"], excused)
@@ -92,26 +95,35 @@ class Facts:
         self.bare = without(scene["bare"], spoken)
         self.strip = self._strips(scene["clothes"])
         self.outer = self._strips(scene["garment"])
+        self.private: Hits = [
+            *self.sexual,
+            *self.undress,
+            *self.nudify,
+            *self.strip,
+            *self.bare,
+        ]
+        """What is sexual or undressed, by any of its names."""
+        self.stripped = without(self._strips(scene["clothes garment"], told=True), spoken)
 
-    def _strips(self, clothes: Hits) -> Hits:
-        """Clothes that are taken off or away: not a stain on them, and not those in a closet."""
+    def _strips(self, clothes: Hits, told: bool = False) -> Hits:
+        """Clothes that are taken off or away: not a stain on them. What somebody does as a matter
+        of fact is left out, unless `told`."""
         scene = self.scene
+        doing = [] if told else scene["doing"]
+        taking = [hit for hit in scene["remove"] if not any(_over(done, hit) for done in doing)]
         found: Hits = []
         for worn in clothes:
-            for taken in scene["remove"]:
-                if any(_over(done, taken) for done in scene["doing"]):
-                    continue
+            for taken in (*taking, *scene["lacking"]):
                 apart = scene.apart(taken, worn)
                 if taken.start <= worn.start:
                     if apart > 3:
                         continue
-                    if any(taken.end <= s.start < worn.start for s in scene["spot"]):
+                    if any(taken.end <= spot.start < worn.start for spot in scene["spot"]):
                         continue
-                elif apart > 2:
+                elif apart > 2 or taken not in taking:
                     continue
-                found.append(
-                    Hit(min(taken.start, worn.start), max(taken.end, worn.end), worn.language)
-                )
+                start, end = min(taken.start, worn.start), max(taken.end, worn.end)
+                found.append(Hit(start, end, worn.language))
                 break
         return found
 
@@ -124,13 +136,24 @@ def _beside(scene: Scene, one: Hits, other: Hits, within: float) -> bool:
     return bool(one) and bool(other) and scene.nearest(one, other) <= within
 
 
-def features(scene: Scene, naming: frozenset[int], unwanted: bool) -> dict[str, float]:
-    """Every combination that a scene shows, with how near its roles are. Those absent are 0."""
+Found: TypeAlias = dict[str, dict[str, float]]
+"""Of each kind, the combinations that stand in a scene, with how near their roles are."""
+
+
+def combinations(scene: Scene, naming: frozenset[int], unwanted: bool) -> Found:
+    """Every combination that a scene shows. `naming` are the languages that list `known`;
+    `unwanted` is whether clothes are among what is not to be shown."""
     facts = Facts(scene, naming)
-    found = {**_nudification(facts, unwanted), **_sexualisation(facts, unwanted)}
-    found |= _exploitation(facts)
-    found |= _adult(facts)
-    return {name: value for name, value in found.items() if value > 0.0}
+    found = {
+        NUDIFICATION: _nudification(facts, unwanted),
+        CHILD_SEXUALISATION: _sexualisation(facts, unwanted),
+        CHILD_EXPLOITATION: _exploitation(facts),
+        ADULT_SEXUAL: _adult(facts),
+    }
+    return {
+        kind: {name: value for name, value in names.items() if value > 0.0}
+        for kind, names in found.items()
+    }
 
 
 def _nudification(facts: Facts, unwanted: bool) -> dict[str, float]:
@@ -148,8 +171,6 @@ def _nudification(facts: Facts, unwanted: bool) -> dict[str, float]:
         found["strip with tool"] = scene.meet(facts.strip, scene["tool"], near=8)
         if not _beside(scene, facts.strip, scene["lying"], 5):
             found["strip"] = 1.0
-            if any(hit.language not in facts.naming for hit in facts.strip):
-                found["strip elsewhere"] = 1.0
     if facts.outer:
         found["garment of known"] = scene.meet(facts.outer, known, near=3, far=8, over=True)
         found["garment of person"] = scene.meet(facts.outer, scene["person adult"], near=5)
@@ -205,9 +226,7 @@ def _sexualisation(facts: Facts, unwanted: bool) -> dict[str, float]:
     if minor:
         found["minor undressed"] = scene.meet(minor, undressed, near=10)
         found["minor sexual"] = scene.meet(minor, facts.sexual, near=10)
-        found["minor stripped"] = scene.meet(
-            minor, [*facts.strip, *facts.outer], near=6, far=16, over=True
-        )
+        found["minor stripped"] = scene.meet(minor, facts.stripped, near=6, far=16, over=True)
         found["minor bare"] = scene.meet(minor, facts.bare, near=6, far=16)
         found["minor bare shown"] = scene.meet(minor, facts.bare, shown, near=6, far=16)
         found["minor crime shown"] = scene.meet(
@@ -242,11 +261,21 @@ def _unbathed(scene: Scene, undressed: Hits) -> Hits:
 
 
 def _exploitation(facts: Facts) -> dict[str, float]:
-    scene, minor, young = facts.scene, facts.minor, facts.young
+    scene = facts.scene
+    found = {**_material(facts), **_approach(facts, "minor", facts.minor)}
+    found |= _approach(facts, "young", facts.young)
+    people = [*facts.minor, *facts.young]
+    love = [*facts.sexual, *scene["romance abuse exploit"]]
+    found["harm defended"] = scene.meet(scene["justify"], people, love, near=8)
+    return found
+
+
+def _material(facts: Facts) -> dict[str, float]:
+    """Pictures and films of abuse: sought, traded, hidden; and those who are drawn to them."""
+    scene = facts.scene
     found: dict[str, float] = {}
-    private = [*facts.sexual, *facts.undress, *facts.nudify, *facts.strip, *facts.bare]
-    dealt = scene["seek make picture send tool contact secret justify adult self place"]
     if facts.crime:
+        dealt = scene["seek make picture send tool contact secret unseen justify adult self place"]
         found["crime"] = scene.meet(facts.crime, dealt, near=10)
         found["crime named"] = 1.0
     if facts.drawn:
@@ -254,55 +283,50 @@ def _exploitation(facts: Facts) -> dict[str, float]:
         found["drawn"] = scene.meet(facts.drawn, wants)
         found["drawn named"] = 1.0
     if scene["code"]:
-        found["code sought"] = scene.meet(
-            scene["code"], scene["seek"], scene["picture child young"]
-        )
-    for name, who in (("minor", minor), ("young", young)):
-        if not who:
-            continue
-        wants = [*private, *scene["send secret romance"]]
-        pressed = [*facts.groom, *facts.coax]
-        found[f"{name} pressed"] = scene.meet(pressed, who, wants, near=8)
-        found[f"{name} coaxed"] = scene.meet(facts.coax, who, near=8)
-        found[f"{name} groomed"] = scene.meet(facts.groom, who, near=8)
-        found[f"{name} unseen"] = scene.meet(
-            scene["unseen"], who, scene["ask contact seek picture groom coax romance abuse"], near=8
-        )
-        found[f"{name} in secret"] = scene.meet(
-            scene["secret"],
-            who,
-            scene["contact send picture romance abuse groom seek place"],
-            near=8,
-        )
-        found[f"{name} secret"] = scene.meet(scene["secret"], who, near=8)
-        courted = scene.before(scene["romance"], who, 2)
-        found[f"{name} courted"] = scene.meet(
-            courted, scene["self ask seek justify make grown"], near=8
-        )
-        found[f"{name} romance"] = scene.meet(who, scene["romance"], near=4, far=14)
-        found[f"{name} abused"] = scene.meet(who, facts.abuse, near=6, far=20)
-        found[f"{name} approached for sex"] = scene.meet(
-            who, private, [*scene["contact self seek send groom secret"]], near=8
-        )
-        found[f"{name} asked of"] = scene.meet(scene["ask seek"], who, scene["contact"], near=4)
-        found[f"{name} met by adults"] = scene.meet(
-            scene["adult grown"], scene["contact"], who, near=2
-        )
-        found[f"{name} of body"] = scene.meet(
-            who, scene["suggestive bare"], scene["send coax seek"], near=6, far=14
-        )
-        found[f"{name} contacted"] = scene.meet(who, scene["contact"], near=4, far=14)
-        found[f"{name} sought"] = scene.meet(scene["seek"], who, near=2, far=8)
-        found[f"{name} asked for pictures"] = scene.meet(scene["send"], scene["picture"], who)
-        found[f"{name} in place"] = scene.meet(who, scene["place"], scene["contact secret groom"])
-    people = [*minor, *young]
+        found["code sought"] = scene.meet(scene["code"], scene["seek"], near=3, far=8)
+        found["code of minor"] = scene.meet(scene["code"], scene["child age young"])
     found["material sought"] = scene.meet(
-        minor, scene["picture"], private, scene["seek send"], near=8
-    )
-    found["harm defended"] = scene.meet(
-        scene["justify"], people, [*facts.sexual, *scene["romance abuse exploit"]], near=8
+        facts.minor, scene["picture"], facts.private, scene["seek send"], near=8
     )
     return found
+
+
+def _approach(facts: Facts, name: str, who: Hits) -> dict[str, float]:
+    """Somebody who is, or may be, a minor: won over, met, asked for something, in secret."""
+    if not who:
+        return {}
+    scene, private = facts.scene, facts.private
+    pressed = [*facts.groom, *facts.coax]
+    wants = [*private, *scene["send secret unseen romance"]]
+    hidden = scene["ask contact seek picture groom coax romance abuse"]
+    dealing = [*scene["contact send picture romance abuse"], *pressed]
+    reached = scene["contact self seek send groom secret unseen"]
+    courted = scene.before(scene["romance"], who, 2)
+    courting = scene["self ask seek justify make grown"]
+    return {
+        f"{name} pressed": scene.meet(pressed, who, wants, near=8),
+        f"{name} groomed": scene.meet(facts.groom, who, near=8),
+        f"{name} coaxed": scene.meet(facts.coax, who, near=8),
+        f"{name} coaxed in place": scene.meet(facts.coax, who, scene["place contact"], near=8),
+        f"{name} unseen": scene.meet(scene["unseen"], who, hidden, near=8),
+        f"{name} in secret": scene.meet(scene["secret"], who, dealing, near=8),
+        f"{name} secret": scene.meet(scene["secret unseen"], who, near=8),
+        f"{name} courted": scene.meet(courted, courting, near=8),
+        f"{name} courted by adult": scene.meet(scene["romance"], scene["adult grown"], who, near=8),
+        f"{name} romance": scene.meet(who, scene["romance"], near=4, far=14),
+        f"{name} asked for love": scene.meet(scene["ask send"], who, scene["romance"]),
+        f"{name} abused": scene.meet(who, facts.abuse, near=6, far=20),
+        f"{name} approached for sex": scene.meet(who, private, reached, near=8),
+        f"{name} asked of": scene.meet(scene["ask seek"], who, scene["contact"], near=4),
+        f"{name} met by adults": scene.meet(scene["adult grown"], scene["contact"], who, near=2),
+        f"{name} of body": scene.meet(
+            who, scene["suggestive bare"], scene["send coax seek ask"], near=6, far=14
+        ),
+        f"{name} contacted": scene.meet(who, scene["contact"], near=4, far=14),
+        f"{name} sought": scene.meet(scene["seek"], who, near=2, far=8),
+        f"{name} asked for pictures": scene.meet(scene["send"], scene["picture"], who),
+        f"{name} in place": scene.meet(who, scene["place"], scene["contact secret unseen groom"]),
+    }
 
 
 def _adult(facts: Facts) -> dict[str, float]:

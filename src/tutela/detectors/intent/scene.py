@@ -107,7 +107,14 @@ def _begin(hit: Hit) -> int:
 
 
 def _same(one: Hit, other: Hit) -> bool:
-    return one.start < other.end and other.start < one.end
+    """Whether two hits stand on the same words. One that lies in the gap of another does not."""
+    if one.start >= other.end or other.start >= one.end:
+        return False
+    return not (_holds(one, other) or _holds(other, one))
+
+
+def _holds(long: Hit, short: Hit) -> bool:
+    return long.start < short.start and short.end < long.end
 
 
 def _closeness(apart: float, near: float, far: float) -> float:

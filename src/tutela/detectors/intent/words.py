@@ -23,7 +23,7 @@ GRADE: Final = "grade"
 """Role of a school year that means a minor."""
 ALL: Final = (*ROLES, AGE, GROWN, GRADE)
 NUMBER: Final = {name: number for number, name in enumerate(ALL)}
-GAP: Final = 4
+GAP: Final = 6
 """Words that may stand in the gap of an entry …"""
 UNSPACED_GAP: Final = 8
 """… or characters, in a language written without spaces."""
