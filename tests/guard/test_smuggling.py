@@ -692,13 +692,14 @@ def exchange(address: str, request: bytes, answers: int = 1) -> list[bytes]:
     host, _, port = address.removeprefix("http://").partition(":")
     got: list[bytes] = []
     rest = b""
+    head_only = request.startswith(b"HEAD")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         connection.sendall(request)
         connection.settimeout(SILENCE)
         while len(got) < answers:
             head, found, body = rest.partition(b"\r\n\r\n")
             length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
-            if found and (not length or len(body) >= int(length[1])):
+            if found and (not length or head_only or len(body) >= int(length[1])):
                 size = int(length[1]) if length else len(body)
                 got.append(head + found + body[:size])
                 rest = body[size:]
