@@ -27,7 +27,7 @@ _HEX = re.compile(r"(?:0x)?[0-9a-fA-F]{2}(?:[\s:,-]?(?:0x)?[0-9a-fA-F]{2}){3,}")
 _BITS = re.compile(r"[01]{7,8}(?:[\s,]*[01]{7,8}){2,}")
 _CODES = re.compile(r"\d{2,3}(?:[\s,;]+\d{2,3}){3,}")
 _DASHES = re.compile(r"(?<![^\s/|])[.\-]{1,5}(?:(?: ?[/|] ?| +)[.\-]{1,5}){3,}(?![^\s/|])")
-_UNEVEN = re.compile(r"[a-z][A-Z0-9+/]|[0-9+/][A-Za-z]|[A-Z][A-Z0-9]+[a-z]|=$")
+_UNEVEN = re.compile(r"[a-z][A-Z0-9+/]|[0-9+/][A-Za-z]|[A-Z][A-Z0-9][a-z]|=$")
 _TAGS = re.compile(r"(?<=[^\W_])<[a-zA-Z/!][^<>]{0,200}>(?=[^\W_])")
 _HIDDEN = re.compile("[\U000e0020-\U000e007e]+")
 _SELECTED = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{4,}")
@@ -39,6 +39,7 @@ _MORSE: Final = """
     -..- -.-- --..
 """
 _MORSE_LETTERS: Final = dict(zip(_MORSE.split(), _ABC, strict=True))
+_FIGURES: Final = frozenset("0123456789")
 SAID: Final = 0.7
 """Share of letters, digits and spaces that decoded bytes need to pass for text."""
 
@@ -64,7 +65,7 @@ def decoded(text: str) -> str:
         text = _QUOTED.sub(lambda m: unquote(m[0].replace("=", "%")), text)
     if "<" in text:
         text = _TAGS.sub("", text)
-    figures = any(figure in text for figure in "0123456789")
+    figures = not _FIGURES.isdisjoint(text)
     if figures:
         for pattern, turn in ((_BITS, _bits), (_HEX, _hex), (_CODES, _codes)):
             text = pattern.sub(turn, text)
@@ -72,7 +73,7 @@ def decoded(text: str) -> str:
         if "\n" in text:
             text = _WRAPPED.sub(lambda m: m[0].replace("\n", ""), text)
         text = _BASE64.sub(_base64, text)
-    if figures or "=" in text or text.upper() == text:
+    if figures or "=" in text or text.isupper():
         text = _BASE32.sub(_base32, text)
     if ". " in text or "- " in text:
         text = _DASHES.sub(_morse, text)
@@ -81,7 +82,7 @@ def decoded(text: str) -> str:
 
 def like_base64(text: str) -> bool:
     """Whether a text has longer words with digits or capitals in them."""
-    return any(len(word) > 7 and not word[1:].islower() for word in text.split())
+    return any(len(word) > 7 and not word[1:].islower() and word.isascii() for word in text.split())
 
 
 def _said(data: bytes) -> str | None:

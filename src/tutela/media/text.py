@@ -20,6 +20,8 @@ from importlib import resources
 from itertools import pairwise, product
 from typing import Final
 
+import numpy as np
+
 from tutela.media import encoded
 
 MOST: Final = 8
@@ -220,8 +222,8 @@ def _clean(text: str, shape: str) -> str:
 
 def _even(text: str) -> str:
     """Lower-case, with one space or one line break between words."""
-    text = text.lower()
-    if not text.isascii():
+    given, text = text, text.lower()
+    if text != given and not text.isascii():
         # Capital dotted I gives a mark of its own, and lower case may compose anew.
         text = text.replace("i\u0307", "i")
         if not unicodedata.is_normalized("NFKC", text):
@@ -479,7 +481,10 @@ _ODD_PAIRS: Final = ("aa", "ii", "uu")
 
 def _repeats(text: str, tokens: set[str]) -> bool:
     """Whether letters are written more often than words have them."""
-    if any(char * 3 in text for char in set(text) if char.isalpha()):
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    same = codes[1:] == codes[:-1]
+    again = codes[2:][same[1:] & same[:-1]]
+    if any(chr(code).isalpha() for code in set(again.tolist())):
         return True
     return any(pair in text for pair in _ODD_PAIRS) or any(
         len(token) > 5 and token[::2] == token[1::2] for token in tokens
@@ -522,9 +527,11 @@ def _glued(text: str, tokens: list[str], known: _Known) -> str:
             whole = "".join(part[0] for part in parts)
             if len(parts) == count and len(whole) > 3 and whole in wholes:
                 gaps = [text[a.end() : b.start()] for a, b in pairwise(parts)]
+                if not all(_PARTING.fullmatch(gap) for gap in gaps):
+                    continue
                 # A space may stand between words: it must have split what is none.
                 words_alone = any(part[0] in words or part[0] in COMMON for part in parts)
-                if all(len(gap) < 4 and not (words_alone and _SPACE.search(gap)) for gap in gaps):
+                if not words_alone or not any(_SPACE.search(gap) for gap in gaps):
                     out += [text[done : parts[0].start()], whole]
                     done = parts[-1].end()
                     at += count - 1
@@ -548,6 +555,7 @@ def _named(text: str) -> str:
 
 _LETTER_RUN = re.compile(r"[^\W\d_]+")
 _SPACE = re.compile(r"\s")
+_PARTING = re.compile(f"{_GAP}{{1,3}}")
 _TELLING: Final = 2
 """Words that deciphering has to give, if they are short."""
 
@@ -565,13 +573,13 @@ class _Read:
     """Only with look-alikes folded and single letters joined; case stays."""
 
 
-def _letters(text: str, known: _Known) -> _Read:
+def _letters(text: str, shape: str, known: _Known) -> _Read:
     """Every step on the letters of a clean text."""
-    shape = _shape(text)
     joined = text if text.isascii() else _folded(text, shape)
     joined = _joined(joined, _shape(joined) if joined != text else shape, known)
     first = second = was = _even(joined)
-    shape = _shape(first)
+    if "0" in shape or "$" in shape:
+        shape = _shape(first)
     tokens = _LETTER_RUN.findall(first)
     if ("*" in first or "#" in first) and known.masked:
         first = second = _unmasked(first, known)
@@ -590,30 +598,32 @@ def _candidates(text: str, known: _Known) -> Iterator[Reading]:
     shape = _shape(text)
     clean = _clean(text, shape)
     yield Reading(_even(clean), "plain")
-    seen = _clean(encoded.revealed(text), shape) if "i" in shape else clean
-    todo = [(clean, "", 0)] if seen == clean else [(clean, "", 1), (seen, "revealed, ", 0)]
+    todo = [(clean, shape if clean == text else _shape(clean), "", 0)]
+    if "i" in shape:
+        seen = _clean(encoded.revealed(text), shape)
+        if seen != clean:
+            todo.insert(0, (seen, _shape(seen), "revealed, ", 0))
     while todo:
-        seen, how, depth = todo.pop(0)
+        seen, shape, how, depth = todo.pop(0)
         if how:
             yield Reading(_even(seen), how.removesuffix(", "))
-        read = _letters(seen, known)
+        read = _letters(seen, shape, known)
         yield Reading(read.first, how + "letters")
         yield Reading(read.second, how + "other letters")
         if not seen.isascii():
-            yield from _scripts(seen, how, known)
+            yield from _scripts(seen, shape, how, known)
         if depth < DEPTH:
             for step, clear in _clear(seen, read, known):
-                todo.append((clear, f"{how}{step}, ", depth + 1))
+                todo.append((clear, _shape(clear), f"{how}{step}, ", depth + 1))
 
 
-def _scripts(text: str, how: str, known: _Known) -> Iterator[Reading]:
+def _scripts(text: str, shape: str, how: str, known: _Known) -> Iterator[Reading]:
     """Readings that only other scripts and pictures give cause to."""
-    shape = _shape(text)
     if "f" in shape and _has(shape, "aA0$"):
         yield Reading(_even(_as_cyrillic(text, shape)), how + "Cyrillic")
     upright = encoded.upright(text)
     if upright != text:
-        yield Reading(_letters(upright, known).first, how + "upside down")
+        yield Reading(_letters(upright, _shape(upright), known).first, how + "upside down")
     if "e" in shape:
         yield Reading(_even(_named(text)), how + "emoji")
 
@@ -658,7 +668,7 @@ def _shifted(text: str, line: str, tokens: set[str], known: _Known) -> Iterator[
 
 
 def _tells_of(text: str, known: _Known) -> bool:
-    return _tells(_LETTER_RUN.findall(_letters(text, known).first), set(), known)
+    return _tells(_letters(text, _shape(text), known).tokens, set(), known)
 
 
 def _tells(turned: list[str], tokens: set[str], known: _Known) -> bool:
