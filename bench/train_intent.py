@@ -30,10 +30,10 @@ from tutela.findings import ADULT_SEXUAL, CHILD_SEXUALISATION, INTENTS
 
 HERE: Final = Path(__file__).parent
 WEIGHTS: Final = HERE.parent / "src/tutela/detectors/intent/weights.json"
-PENALTY: Final = 0.02
+PENALTY: Final = 0.005
 """Of the square of a weight."""
 ROUNDS: Final = 20_000
-INNOCENT: Final = 3.0
+INNOCENT: Final = 1.0
 """What an innocent text counts for, against one of harm: false alarms are dear."""
 CONSTANT: Final = (-5.0, -4.0)
 """Where the constant may lie."""

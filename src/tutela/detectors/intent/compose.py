@@ -39,6 +39,8 @@ CORE: Final[dict[str, float]] = {
     "young sexual made": 0.82,
     "minor unwanted clothes": 0.9,
     "crime": 0.94,
+    "crime named": 0.6,
+    "drawn": 0.7,
     "material sought": 0.95,
     "minor pressed": 0.9,
     "minor in secret": 0.88,
@@ -111,9 +113,11 @@ class Facts:
         scene = self.scene
         doing = [] if told else scene["doing"]
         taking = [hit for hit in scene["remove"] if not any(_over(done, hit) for done in doing)]
+        # "A man without a shirt" describes; "show him without" asks.
+        lacking = scene["lacking"] if scene["make ask seek tool"] else []
         found: Hits = []
         for worn in clothes:
-            for taken in (*taking, *scene["lacking"]):
+            for taken in (*taking, *lacking):
                 apart = scene.apart(taken, worn)
                 if taken.start <= worn.start:
                     if apart > 3:

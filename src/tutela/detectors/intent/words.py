@@ -40,6 +40,9 @@ if it was stripped of its accents."""
 CHARACTER: Final = 0.5
 """How far a character of a script without spaces moves on, in words."""
 
+HINT: Final = 0.3
+"""What an entry tells of the language of a text, against a frequent word."""
+
 _SINGLE = (
     "\u0e00-\u0eff\u3005\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
     "\uff66-\uff9f\U00020000-\U0003ffff"
@@ -284,8 +287,14 @@ class Words:
             ids.append(_DIGITS)
         ids += [_number(language) for language, _ in self._numbers.get(word, ())]
         starts = [self._root.next[one] for one in ids if one in self._root.next]
-        languages = self._common.get(word, ())
-        common = tuple((language, 1 / len(languages)) for language in languages)
+        everyday = self._everyday.get(word, frozenset()) | _first(starts)
+        weights = {one: 1 / len(known) for known in [self._common.get(word, ())] for one in known}
+        if not weights:
+            # A word that only one language could have meant says a little of the language too.
+            hits = {language for node in starts for _, language, bound, _ in node.ends if not bound}
+            meant = everyday or hits
+            weights = {language: HINT / len(meant) for language in meant}
+        common = tuple(weights.items())
         numbers = self._numbers.get(word)
         if value == -1 and numbers:
             value = numbers[0][1]
@@ -294,7 +303,7 @@ class Words:
             tuple(starts),
             value,
             common,
-            self._everyday.get(word, frozenset()) | _first(starts),
+            everyday,
         )
         if len(self._kept) >= KEPT:
             self._kept.clear()
