@@ -28,7 +28,7 @@ _BITS = re.compile(r"[01]{7,8}(?:[\s,]*[01]{7,8}){2,}")
 _CODES = re.compile(r"\d{2,3}(?:[\s,;]+\d{2,3}){3,}")
 _DASHES = re.compile(r"(?<![^\s/|])[.\-]{1,5}(?:(?: ?[/|] ?| +)[.\-]{1,5}){3,}(?![^\s/|])")
 _UNEVEN = re.compile(r"[a-z][A-Z0-9+/]|[0-9+/][A-Za-z]|[A-Z][A-Z0-9][a-z]|=$")
-_TAGS = re.compile(r"(?<=[^\W_])<[a-zA-Z/!][^<>]{0,200}>(?=[^\W_])")
+_TAGS = re.compile(r"(?<=[^\W_])(?:<[a-zA-Z/!][^<>]{0,200}>){1,8}(?=[^\W_])")
 _HIDDEN = re.compile("[\U000e0020-\U000e007e]+")
 _SELECTED = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{4,}")
 _BACKWARDS = re.compile("[\u202e\u2067]([^\u202c\u202d\u2069\n]*)[\u202c\u2069\u202d]?")
@@ -97,7 +97,8 @@ def _said(data: bytes) -> str | None:
         # Invisible characters inside a longer text are no reason to look away.
         if len(text) < 8 and not (len(text) > 2 and text.isprintable()):
             continue
-        if sum(char.isalnum() or char == " " for char in text) >= SAID * len(text):
+        share = SAID / 2 if len(text) > 11 and text.isascii() else SAID
+        if sum(char.isalnum() or char == " " for char in text) >= share * len(text):
             return text
     return None
 
@@ -179,8 +180,9 @@ EASY: Final[tuple[tuple[str, Cipher], ...]] = (
     ("atbash", _cipher(_ABC[::-1])),
 )
 """Ciphers that are tried on every text."""
-SHIFTS: Final = tuple(
-    (f"shift {by}", _cipher(_ABC[by:] + _ABC[:by])) for by in range(1, 26) if by != 13
+SHIFTS: Final[tuple[tuple[str, Cipher], ...]] = (
+    ("rot13 backwards", lambda text: text.translate(_table(_ABC[13:] + _ABC[:13]))[::-1]),
+    *((f"shift {by}", _cipher(_ABC[by:] + _ABC[:by])) for by in range(1, 26) if by != 13),
 )
 """Ciphers that are tried on a text of no known word."""
 

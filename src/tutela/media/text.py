@@ -197,6 +197,11 @@ def _shape(text: str) -> str:
 
 _UNSEEN = re.compile(f"[{_INVISIBLE}]+")
 _PILED = re.compile(f"[{_STACKED}]+")
+# Marks that no writing puts on a letter, or too many of them, are no part of it.
+_USUAL = "\u0300-\u0304\u0306-\u030c\u0313\u0314\u031b\u0323\u0326-\u0328\u0331\u0342\u0345"
+_HEAP = re.compile(
+    f"[{_USUAL}]{{0,2}}(?![{_USUAL}])[{_STACKED}][{_STACKED}]*|[{_USUAL}]{{3}}[{_STACKED}]*"
+)
 _SPACES = re.compile(r"[^\S\n]{2,}|[^\S\n ]")
 _LINES = re.compile(r"\s*\n\s*")
 
@@ -214,6 +219,8 @@ def _clean(text: str, shape: str) -> str:
         text = _UNSEEN.sub("", text)
     if text.isascii() or ("m" not in shape and unicodedata.is_normalized("NFKC", text)):
         return text
+    if "m" in shape:
+        text = _HEAP.sub("", text)
     if len(text) > SHORT:
         text = _heap().sub(r"\1", text)
     text = unicodedata.normalize("NFKC", text)
@@ -294,6 +301,7 @@ _GOES_ON = r"\u0300-\u036f\u0590-\u05ff\u0610-\u06ff\u0900-\u0dff\u0e00-\u109f\u
 _ONE = rf"(?:[^\W_](?![^\W_])(?![{_GOES_ON}])|[@$€£!|](?!\w))"
 _APART = re.compile(rf"(?<![^\W_])(?<![{_GOES_ON}]){_ONE}(?:{_GAP}{{1,3}}?{_ONE}){{2,}}")
 _STEP = re.compile(rf"({_GAP}{{1,3}}?)({_ONE})")
+_AS_LETTERS: Final = frozenset("@$€£!|+(")
 _ALONE: Final = {ord(kind): " " for kind in " \n.e$"} | {ord(kind): "a" for kind in "aA0hfsc"}
 
 
@@ -305,13 +313,19 @@ def _joined(text: str, shape: str, known: _Known) -> str:
 
     def turn(match: re.Match[str]) -> str:
         run = match[0]
-        steps = [(len(gap) - len("".join(gap.split())), one) for gap, one in _STEP.findall(run, 1)]
-        if sum(char.isalpha() for char in (run[0], *(one for _, one in steps))) < 2:
+        steps = [
+            (len(gap) - len("".join(gap.split())), gap, one) for gap, one in _STEP.findall(run, 1)
+        ]
+        if sum(char.isalpha() for char in run) < 2:
             return run
-        widths = [width for width, _ in steps]
+        widths = [width for width, _, _ in steps]
         usual = min(set(widths), key=lambda width: (-widths.count(width), width))
+        signs = {gap.strip() for width, gap, _ in steps if width == usual}
+        if any(sign in _AS_LETTERS for sign in signs) and (len(signs) > 1 or len(steps) < 3):
+            # They part nothing, they are letters.
+            return run
         parts = [run[0]]
-        for width, one in steps:
+        for width, _, one in steps:
             if width > usual:
                 parts.append(one)
             else:
@@ -326,15 +340,15 @@ def _parted(letters: str, known: _Known) -> str:
     low = letters.lower()
     if not known.words or len(letters) < 5 or len(low) != len(letters) or low in known.words:
         return letters
-    for spelt in (low, _spelt(low, known.words)[0]):
-        ends = _ends(spelt, known)
-        if ends:
-            return " ".join(spelt[start:end] for start, end in pairwise([0, *ends]))
-    return letters
+    spelt = _spelt(low, known.words)[0]
+    (cost, ends), text = min((_ends(each, known), each) for each in {low, spelt})
+    if cost > 2 * len(letters):
+        return letters
+    return " ".join(text[start:end] for start, end in pairwise([0, *ends]))
 
 
-def _ends(letters: str, known: _Known) -> list[int]:
-    """Where words end in letters without borders; nothing if most of them make no word."""
+def _ends(letters: str, known: _Known) -> tuple[int, list[int]]:
+    """The cost of the best parting of letters without borders, and where its words end."""
     size = len(letters)
     # The cheapest parting up to each place; a letter of no word costs more than a word.
     costs = [4 * end for end in range(size + 1)]
@@ -353,11 +367,9 @@ def _ends(letters: str, known: _Known) -> list[int]:
                 break
             elif part not in known.parts:
                 continue
-            cost = here + (1 if end - start > 2 else 3)
+            cost = here + (3 if number or end - start < 3 else 1)
             if cost < costs[end]:
                 costs[end], starts[end] = cost, start
-    if costs[-1] > 2 * size:
-        return []
     ends, end, lone = [size], size, size - starts[size] == 1
     while end := starts[end]:
         one = end - starts[end] == 1
@@ -365,7 +377,7 @@ def _ends(letters: str, known: _Known) -> list[int]:
         if not (one and lone):
             ends.append(end)
         lone = one
-    return ends[::-1]
+    return costs[-1], ends[::-1]
 
 
 # --- Digits and signs as letters, letters repeated -----------------------------------------
@@ -393,9 +405,9 @@ _CHUNK = re.compile(r"[^\s,;:\"?._/\u2010-\u2015-]+")
 _AMOUNT = re.compile(
     r"\d+(?:k|p|d|x|mm|cm|m|km|mp|px|st|nd|rd|th|s|yo|y|yr|yrs|years?|girls?|boys?|others?|fps|hz"
     r"|khz|mhz|ghz|gb|mb|kb|tb|bit|h|hrs?|mins?|secs?|am|pm|kg|g|lbs?|ft|in|inch|pcs?|ml|l|w|v|b|t"
-    r"|f|c|a|e|r|n|er|ers|weeks?|months?|days?)|\d+x\d+(?:px)?|[a-z]\d+|[a-z]+\d{3,}",
-    re.IGNORECASE,
+    r"|f|c|a|e|r|n|er|ers|weeks?|months?|days?)|\d+x\d+(?:px)?"
 )
+_MODEL = re.compile(r"[a-z]\d+|[a-z]{2}\d|[a-z]+\d{3,}")
 _AGAIN = re.compile(r"([^\W\d_])\1{2,}")
 _DOUBLE = re.compile(r"([^\W\d_])\1")
 
@@ -421,6 +433,8 @@ def _unsigned(text: str, shape: str, words: frozenset[str]) -> tuple[str, str]:
             continue
         at = match.start() + len(token) - len(start)
         spelt, other = _spelt(body, words)
+        if _MODEL.fullmatch(body) and spelt not in words:
+            continue
         first += [text[done:at], spelt]
         second += [text[done:at], other]
         done = at + len(body)
