@@ -26,7 +26,7 @@ _BOUNDARY = re.compile(
 )
 _JSON = re.compile(r'application/json(?:;[ ]?charset="?utf-8"?)?', re.IGNORECASE)
 _DISPOSITION = re.compile(
-    r"""form-data;[ ]?name=("?)([A-Za-z_]{1,64}(?:\[\])?)\1"""
+    r"""form-data;[ ]?name=("?)([A-Za-z_][A-Za-z0-9_]{0,63}(?:\[\])?)\1"""
     r"""(?:;[ ]?filename=("?)([^"\\\x00-\x1f;]{0,255})\3)?"""
 )
 _TEXT = re.compile(r'text/plain(?:;[ ]?charset="?utf-8"?)?', re.IGNORECASE)

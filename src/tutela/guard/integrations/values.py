@@ -45,20 +45,26 @@ _OPAQUE: Final = frozenset(
     | {"projections", "tokens"}
 )
 """Words in the names of arrays that hold what a model made of a text or a picture."""
-_SHOWN: Final = frozenset(
+SHOWN: Final = frozenset(
     {"background", "condition", "conditioning", "control", "controls", "depth", "face", "frame"}
     | {"frames", "hint", "image", "images", "keyframes", "layers", "mask", "masks", "picture"}
     | {"pictures", "pose", "reference", "video", "videos"}
 )
 """Words in the names of pictures."""
-_FILED: Final = frozenset(
+FILED: Final = frozenset(
     {"file", "frame", "frames", "image", "images", "mask", "masks", "path", "url", "video"}
     | {"videos"}
 )
 """… of which a text would be where a picture lies."""
+_SAID: Final = frozenset(
+    {"content", "input", "inputs", "message", "messages", "prompt", "prompts", "text", "texts"}
+)
+"""Words in the names of texts: numbers in their place are a text that nobody can read."""
 _SETTINGS: Final = frozenset({"Generator", "device", "dtype"})
 """Classes of torch that say how to work."""
-_WORD: Final = re.compile(r"[A-Za-z_]\w{0,63}")
+_MASKS: Final = frozenset({"mask", "masks"})
+WORD: Final = re.compile(r"[A-Za-z_]\w{0,63}")
+_WORDS: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 
 
 class Given:
@@ -71,56 +77,80 @@ class Given:
         self.texts: list[str] = []
         self.unwanted: list[str] = []
         self.images: list[bytes] = []
+        self.mask: bytes | None = None
+        """A mask that came encoded; …"""
         self._masks: list[Any] = []
+        """… those that came as pixels."""
         self._turned = False
 
     def read(self, name: str, value: Any) -> None:
         """Read the argument of that name. Raises `Unexaminable`."""
-        if name in self._vouched or (name in self._plain and _is_plain(value)):
-            return
         try:
             self._read(name, value, name, DEPTH)
         except Unshaped as error:
-            raise self._unexaminable(name, str(error)) from None
+            raise self.unexaminable(name, str(error)) from None
 
-    def request(self, context: Context | None = None) -> Request:
+    def request(
+        self, context: Context | None = None, operation: Operation | None = None
+    ) -> Request:
         """All of it together."""
         # Guidance below 1 turns away from the prompt, to what is said to be unwanted.
-        texts = (*self.texts, *self.unwanted) if self._turned else tuple(self.texts)
+        texts = (*self.texts, *self.unwanted) if self._turned else self.texts
         return Request(
-            texts=texts,
+            texts=tuple(dict.fromkeys(texts)),
             unwanted="" if self._turned else "\n".join(self.unwanted),
             images=tuple(dict.fromkeys(self.images)),
-            mask=covered(self._masks) if self._masks else None,
-            operation=Operation.EDIT if self.images else Operation.GENERATE,
+            mask=self.mask or (covered(self._masks) if self._masks else None),
+            operation=operation or (Operation.EDIT if self.images else Operation.GENERATE),
             context=context or Context(),
         )
 
+    def text(self, words: frozenset[str], value: str, top: str) -> None:
+        """Read a text whose name has these words."""
+        if words & FILED:
+            raise self.unexaminable(top, "it names a picture; give the picture itself")
+        (self.unwanted if words & {"negative", "neg"} else self.texts).append(value)
+
+    def file(self, words: frozenset[str], data: bytes, top: str) -> None:
+        """Read an encoded picture whose name has these words."""
+        if not words & _MASKS:
+            self.images.append(data)
+        elif self.mask is None and not self._masks:
+            self.mask = data
+        else:
+            raise self.unexaminable(top, "it is a second mask")
+
+    def other(self, name: str, value: Any, top: str, depth: int) -> None:
+        """Read what is of no kind that is known. Raises `Unexaminable` unless it is harmless."""
+        del name, depth
+        if not _is_harmless(value):
+            raise self.unexaminable(top, f"it is of type {type(value).__name__}")
+
     def _read(self, name: str, value: Any, top: str, depth: int) -> None:
-        words = frozenset(name.lower().split("_"))
-        if value is None or isinstance(value, bool | np.bool_):
+        words = words_of(name)
+        if value is None or isinstance(value, bool | np.bool_) or name in self._vouched:
+            return
+        if name in self._plain and self.is_plain(value):
             return
         if depth == 0:
-            raise self._unexaminable(top, "it lies too deep")
-        if isinstance(value, str) and not isinstance(value, Enum):
-            if words & _FILED:
-                raise self._unexaminable(top, "it names a picture; give the picture itself")
-            (self.unwanted if words & {"negative", "neg"} else self.texts).append(value)
-        elif isinstance(value, bytes | bytearray | memoryview):
-            self._file(words, bytes(value), top)
+            raise self.unexaminable(top, "it lies too deep")
+        if isinstance(value, Enum):
+            self._read(name, value.value, top, depth - 1)
+        elif isinstance(value, str):
+            self.text(words, value, top)
+        elif isinstance(value, bytes | bytearray | memoryview) and words & SHOWN:
+            self.file(words, bytes(value), top)
         elif isinstance(value, Number | np.number):
             self._number(name, [value])
         elif isinstance(value, Image.Image) or is_array(value):
             self._picture(words, name, value, top)
-        elif isinstance(value, Enum):
-            self._read(name, value.value, top, depth - 1)
         elif isinstance(value, PurePath):
-            raise self._unexaminable(top, "it names a picture; give the picture itself")
+            raise self.unexaminable(top, "it names a picture; give the picture itself")
         elif isinstance(value, Mapping):
             for key, one in value.items():
                 if not isinstance(key, str):
-                    raise self._unexaminable(top, "its keys are no names")
-                if not _WORD.fullmatch(key):
+                    raise self.unexaminable(top, "its keys are no names")
+                if not WORD.fullmatch(key):
                     self.texts.append(key)
                     key = name
                 self._read(key, one, top, depth - 1)
@@ -129,49 +159,58 @@ class Given:
         elif _is_record(value):
             for field in dataclasses.fields(value):
                 self._read(field.name, getattr(value, field.name), top, depth - 1)
-        elif not _is_harmless(value):
-            raise self._unexaminable(top, f"it is of type {type(value).__name__}")
+        else:
+            self.other(name, value, top, depth)
 
     def _row(self, words: frozenset[str], name: str, value: Any, top: str, depth: int) -> None:
         row = list(value)
         if row and all(isinstance(one, Number | np.number) for one in row):
-            if len(row) > NUMBERS or words & _OPAQUE:
-                raise self._unexaminable(top, "its numbers could be anything")
+            if len(row) > NUMBERS or words & (_OPAQUE | _SAID):
+                raise self.unexaminable(top, "its numbers could be anything")
             self._number(name, row)
             return
         for one in row:
             self._read(name, one, top, depth - 1)
 
     def _number(self, name: str, row: list[Any]) -> None:
-        if name.endswith(("guidance_scale", "cfg_scale", "cfg")):
+        if name.lower().endswith(("guidance_scale", "guidancescale", "cfg_scale", "cfg")):
             self._turned |= any(not isinstance(one, complex) and one < 1 for one in row)
 
     def _picture(self, words: frozenset[str], name: str, value: Any, top: str) -> None:
         if not isinstance(value, Image.Image):
             if words & _OPAQUE:
-                raise self._unexaminable(top, "a model made it, and nobody can see what it shows")
+                raise self.unexaminable(top, "a model made it, and nobody can see what it shows")
             if value.ndim <= 1:
                 self._row(words, name, value.reshape(-1).tolist(), top, 1)
                 return
-            if not words & _SHOWN:
-                raise self._unexaminable(top, "it is an array that may be a picture or not")
-        if words & {"mask", "masks"}:
-            self._masks.append(value)
+            if not words & SHOWN:
+                raise self.unexaminable(top, "it is an array that may be a picture or not")
+        if words & _MASKS:
+            if self.mask is not None:
+                raise self.unexaminable(top, "it is a second mask")
             covered([value])
+            self._masks.append(value)
         else:
             self.images += encoded(value)
 
-    def _file(self, words: frozenset[str], data: bytes, top: str) -> None:
-        if not words & _SHOWN or words & {"mask", "masks"}:
-            raise self._unexaminable(top, "it is bytes that may be anything")
-        self.images.append(data)
+    def is_plain(self, value: Any) -> bool:
+        """Whether a text, or a list of them, can be but a choice between ways of working."""
+        if isinstance(value, list | tuple):
+            return all(map(self.is_plain, value))
+        return isinstance(value, str) and WORD.fullmatch(value) is not None
 
-    def _unexaminable(self, name: str, why: str) -> Unexaminable:
+    def unexaminable(self, name: str, why: str) -> Unexaminable:
+        """The error for what can't be examined."""
         return Unexaminable(
             name,
             f"{name!r} can't be examined: {why}; leave it out, give it in another form, or vouch "
             "for it by name",
         )
+
+
+def words_of(name: str) -> frozenset[str]:
+    """The words in a name: `negative_prompt`, `negativePrompt` and `negative_prompt_2` alike."""
+    return frozenset(word.lower() for word in _WORDS.findall(name))
 
 
 class Made:
@@ -196,7 +235,7 @@ class Made:
         return self._marked("images", made) if self._mark else made
 
     def _pictures(self, name: str, value: Any, depth: int) -> Iterator[bytes]:
-        words = frozenset(name.lower().split("_"))
+        words = words_of(name)
         if name in self._vouched or value is None or isinstance(value, bool | Number | np.number):
             return
         if isinstance(value, Image.Image) or is_array(value):
@@ -258,12 +297,6 @@ def judge_outputs(gate: Gate, pictures: list[bytes], context: Context | None = N
 
 def _is_record(value: Any) -> bool:
     return dataclasses.is_dataclass(value) and not isinstance(value, type)
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
-    return isinstance(value, str) and _WORD.fullmatch(value) is not None
 
 
 def _is_harmless(value: Any) -> bool:
