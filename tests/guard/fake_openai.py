@@ -200,7 +200,9 @@ def stream(events: list[dict[str, Any]], *, named: bool = True, done: bool = Fal
 @contextlib.contextmanager
 def running(app: Any) -> Iterator[str]:
     """An application on a real server, on a free port of loopback; gives its address."""
-    config = uvicorn.Config(app, port=0, log_config=None, ws="none", http="httptools")
+    config = uvicorn.Config(
+        app, port=0, log_config=None, access_log=False, ws="none", http="httptools"
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -177,10 +177,17 @@ class Call:
         self.verdicts: list[str] = []
         self.passed: dict[bytes, tuple[bytes, str]] = {}
         """Pictures of the answer that may pass, as they pass, by their digest."""
+        self.recorded: list[asyncio.Future[None]] = []
+        """Done once the verdicts are recorded. What came of them leaves only then."""
         self.stack = AsyncExitStack()
         self.started = time.perf_counter()
         self._budget = budget
         self._taken = 0
+
+    @property
+    def context(self) -> Context:
+        """Where its content comes from, for the policy."""
+        return Context(surface=SURFACE, account=self.account)
 
     def take(self, count: int) -> None:
         """Hold so many bytes more. Raises `Failed`."""
@@ -189,8 +196,15 @@ class Call:
         self._budget.held += count
         self._taken += count
 
+    async def durable(self) -> None:
+        """Returns once every verdict so far is recorded. Raises `StoreError`."""
+        while self.recorded:
+            await self.recorded.pop()
+
     async def close(self) -> None:
         """Let go of the upstream and of the bytes, and say what happened."""
+        for future in self.recorded:
+            future.cancel()
         self._budget.held -= self._taken
         self._taken = 0
         with anyio.CancelScope(shield=True):
@@ -256,10 +270,13 @@ class Gateway:
         response: Response | None = None
         try:
             try:
-                response = await self._serve(call, incoming)
-            except Refused as refused:
-                await self._count(call, refused.stage)
-                response = _shaped(400, refusal(call.family))
+                try:
+                    response = await self._serve(call, incoming)
+                except Refused as refused:
+                    await self._count(call, refused.stage)
+                    response = _shaped(400, refusal(call.family))
+                if not isinstance(response, Streamed):
+                    await call.durable()
             except Exception as problem:
                 response = _failure(call, problem)
             response.headers.update({**HEADERS, "x-request-id": call.id})
@@ -294,8 +311,10 @@ class Gateway:
         del body
         call.account = asked.account or caller
         await self._complete(call, asked)
-        recorded = await self._judge(call, asked)
-        return await self._forward(call, asked, headers, recorded)
+        started = time.perf_counter()
+        await self._pass(call, asked.request(call.context), "request")
+        metrics.GUARD_SECONDS.labels(endpoint.name).observe(time.perf_counter() - started)
+        return await self._forward(call, asked, headers)
 
     async def _key(self, headers: dict[bytes, bytes]) -> Key:
         kind, _, secret = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
@@ -318,7 +337,7 @@ class Gateway:
         results = []
         for asked in moderations.read(kind, body):
             await self._complete(call, asked)
-            verdict = await self._run(self._gate.request, asked.request(Context(surface=SURFACE)))
+            verdict = await self._run(self._gate.request, asked.request(call.context))
             call.verdicts.append(verdict.id)
             results.append(moderations.result(asked, verdict))
         return _shaped(200, moderations.answer(call.id, results))
@@ -337,17 +356,13 @@ class Gateway:
         media_of(data)
         return data
 
-    async def _judge(self, call: Call, asked: Asked) -> asyncio.Future[None]:
-        """What is done once the verdict is recorded. Raises `Refused`."""
-        started = time.perf_counter()
-        request = asked.request(Context(surface=SURFACE, account=call.account))
+    async def _pass(self, call: Call, request: Request, stage: str) -> None:
+        """Judge a request; its verdict is recorded meanwhile. Raises `Refused`."""
         verdict, recorded = await self._run(self._gate.submit, request)
-        metrics.GUARD_SECONDS.labels(call.endpoint.name).observe(time.perf_counter() - started)
         call.verdicts.append(verdict.id)
+        call.recorded.append(asyncio.wrap_future(recorded))
         if verdict.action != "allow":
-            await asyncio.wrap_future(recorded)
-            raise Refused("request")
-        return asyncio.wrap_future(recorded)
+            raise Refused(stage)
 
     async def _run(self, work: Callable[..., T], *args: Any) -> T:
         """Work that judges, in a thread, in its turn. Raises `Failed` and `TimeoutError`."""
@@ -381,21 +396,11 @@ class Gateway:
         document = await _document(call, answer)
         return _shaped(answer.status, document, answer.headers)
 
-    async def _forward(
-        self,
-        call: Call,
-        asked: Asked,
-        headers: dict[bytes, bytes],
-        recorded: asyncio.Future[None],
-    ) -> Response:
+    async def _forward(self, call: Call, asked: Asked, headers: dict[bytes, bytes]) -> Response:
         body, kind = asked.body()
         call.take(len(body))
         ask = self._upstream.ask("POST", call.endpoint.path, headers, body, kind)
-        try:
-            answer = await call.stack.enter_async_context(ask)
-        finally:
-            # The upstream was asked meanwhile; what comes of it leaves only now.
-            await recorded
+        answer = await call.stack.enter_async_context(ask)
         if asked.stream and answer.status < 400:
             if answer.media_type != "text/event-stream":
                 raise UpstreamFailed("no stream")
@@ -415,6 +420,7 @@ class Gateway:
             async for event in events(answer.chunks):
                 await self._clear(call, event.data)
                 if not keep:
+                    await call.durable()
                     yield event.written()
                     continue
                 said.add(event.data)
@@ -422,10 +428,12 @@ class Gateway:
                 call.take(len(kept[-1]))
             if keep:
                 await self._say(call, said.texts())
+                await call.durable()
             for one in kept:
                 yield one
         except Refused as refused:
             await self._count(call, refused.stage)
+            await call.durable()
             yield broken_off(call.family, refusal(call.family)).written()
         except Exception as problem:
             yield broken_off(call.family, _failed(call, problem).body).written()
@@ -446,8 +454,7 @@ class Gateway:
             call.take(len(data))
         digest = hashlib.sha256(data).digest()
         if digest not in call.passed:
-            context = Context(surface=SURFACE, account=call.account)
-            verdict = await self._run(self._gate.output, data, context)
+            verdict = await self._run(self._gate.output, data, call.context)
             call.verdicts.append(verdict.id)
             if verdict.action != "allow":
                 raise Refused("picture")
@@ -470,15 +477,8 @@ class Gateway:
         """Judge what the model wrote. Raises `Refused`."""
         if not any(written):
             return
-        request = Request(
-            texts=tuple(written),
-            operation=Operation.CHAT,
-            context=Context(surface=SURFACE, account=call.account),
-        )
-        verdict = await self._run(self._gate.request, request)
-        call.verdicts.append(verdict.id)
-        if verdict.action != "allow":
-            raise Refused("text")
+        request = Request(tuple(written), operation=Operation.CHAT, context=call.context)
+        await self._pass(call, request, "text")
 
 
 def _headers(incoming: Incoming) -> dict[bytes, bytes]:

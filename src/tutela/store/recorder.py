@@ -37,6 +37,8 @@ class Recorder:
         It raises `StoreError` if they could not be: then none of them was written.
         """
         done: Future[None] = Future()
+        # Whoever waits may give up; the rows are written all the same.
+        done.set_running_or_notify_cancel()
         with self._lock:
             if self._closed:
                 raise StoreError("the recorder is closed; open the store again")
