@@ -45,6 +45,8 @@ CORE: Final[dict[str, float]] = {
     "minor pressed": 0.9,
     "minor in secret": 0.88,
     "minor unseen": 0.9,
+    "marked courted": 0.85,
+    "marked groomed": 0.7,
     "minor courted": 0.85,
     "minor abused": 0.9,
     "minor approached for sex": 0.93,
@@ -95,6 +97,9 @@ class Facts:
         ]
         self.coax = without(scene["coax"], excused)
         self.bare = without(scene["bare"], spoken)
+        if not scene["make picture sexual send groom seek"]:
+            # "A rash near her private parts": what a doctor is asked about.
+            self.bare = [h for h in self.bare if scene.nearest([h], scene["medical"]) > 5]
         self.strip = self._strips(scene["clothes"])
         self.outer = self._strips(scene["garment"])
         self.private: Hits = [
@@ -266,8 +271,12 @@ def _unbathed(scene: Scene, undressed: Hits) -> Hits:
 
 def _exploitation(facts: Facts) -> dict[str, float]:
     scene = facts.scene
+    own = [*scene["own"], *_everyday(scene)]
     found = {**_material(facts), **_approach(facts, "minor", facts.minor)}
     found |= _approach(facts, "young", facts.young)
+    found |= _interest(facts, "minor", without(facts.minor, own))
+    found |= _interest(facts, "young", without(facts.young, own))
+    found |= _interest(facts, "marked", without(scene["marked age"], own))
     people = [*facts.minor, *facts.young]
     love = [*facts.sexual, *scene["romance abuse exploit"]]
     found["harm defended"] = scene.meet(scene["justify"], people, love, near=8)
@@ -295,41 +304,70 @@ def _material(facts: Facts) -> dict[str, float]:
     return found
 
 
+def _everyday(scene: Scene) -> Hits:
+    """Minors of whom something everyday is said right behind ("… to eat"), or right before
+    ("clothes for …"), in the same part of the sentence."""
+    clauses = scene.text.clauses
+    return [
+        who
+        for who in scene["child age young marked"]
+        if any(
+            clauses[daily.start] == clauses[who.start]
+            and (0 <= daily.start - who.end <= 3 or 0 <= who.start - daily.end <= 2)
+            for daily in scene["daily"]
+        )
+    ]
+
+
 def _approach(facts: Facts, name: str, who: Hits) -> dict[str, float]:
-    """Somebody who is, or may be, a minor: won over, met, asked for something, in secret."""
+    """Somebody who is, or may be, a minor: won over, abused, met or hidden for what is plain."""
     if not who:
         return {}
     scene, private = facts.scene, facts.private
     pressed = [*facts.groom, *facts.coax]
     wants = [*private, *scene["send secret unseen romance"]]
     hidden = scene["ask contact seek picture groom coax romance abuse"]
-    dealing = [*scene["contact send picture romance abuse"], *pressed]
     reached = scene["contact self seek send groom secret unseen"]
-    courted = scene.before(scene["romance"], who, 2)
-    courting = scene["self ask seek justify make grown"]
     return {
         f"{name} pressed": scene.meet(pressed, who, wants, near=8),
-        f"{name} groomed": scene.meet(facts.groom, who, near=8),
-        f"{name} coaxed": scene.meet(facts.coax, who, near=8),
-        f"{name} coaxed in place": scene.meet(facts.coax, who, scene["place contact"], near=8),
         f"{name} unseen": scene.meet(scene["unseen"], who, hidden, near=8),
-        f"{name} in secret": scene.meet(scene["secret"], who, dealing, near=8),
-        f"{name} secret": scene.meet(scene["secret unseen"], who, near=8),
-        f"{name} courted": scene.meet(courted, courting, near=8),
-        f"{name} courted by adult": scene.meet(scene["romance"], scene["adult grown"], who, near=8),
-        f"{name} romance": scene.meet(who, scene["romance"], near=4, far=14),
-        f"{name} asked for love": scene.meet(scene["ask send"], who, scene["romance"]),
         f"{name} abused": scene.meet(who, facts.abuse, near=6, far=20),
         f"{name} approached for sex": scene.meet(who, private, reached, near=8),
-        f"{name} asked of": scene.meet(scene["ask seek"], who, scene["contact"], near=4),
-        f"{name} met by adults": scene.meet(scene["adult grown"], scene["contact"], who, near=2),
-        f"{name} of body": scene.meet(
+    }
+
+
+def _interest(facts: Facts, name: str, who: Hits) -> dict[str, float]:
+    """The same of one who is not the speaker's own, where what is wanted is less plain."""
+    if not who:
+        return {}
+    scene = facts.scene
+    dealing = [*scene["contact send picture romance abuse"], *facts.groom, *facts.coax]
+    courted = scene.before(scene["romance"], who, 2)
+    courting = scene["self ask seek justify make grown"]
+    adult = scene["adult grown"]
+    meet = scene.meet
+    return {
+        f"{name} asked about": meet(scene["ask self"], who, near=10),
+        f"{name} groomed": meet(facts.groom, who, near=8),
+        f"{name} coaxed": meet(facts.coax, who, near=8),
+        f"{name} coaxed in place": meet(facts.coax, who, scene["place contact"], near=8),
+        f"{name} in secret": meet(scene["secret"], who, dealing, near=8),
+        f"{name} secret": meet(scene["secret unseen"], who, near=8),
+        f"{name} courted": meet(courted, courting, near=8),
+        f"{name} courted by adult": meet(scene["romance"], adult, who, near=8),
+        f"{name} romance": meet(who, scene["romance"], near=4, far=14),
+        f"{name} asked for love": meet(scene["ask send self"], who, scene["romance"]),
+        f"{name} asked of": meet(scene["ask seek"], who, scene["contact"], near=4),
+        f"{name} met by adults": meet(adult, scene["contact"], who, near=2),
+        f"{name} of body": meet(
             who, scene["suggestive bare"], scene["send coax seek ask"], near=6, far=14
         ),
-        f"{name} contacted": scene.meet(who, scene["contact"], near=4, far=14),
-        f"{name} sought": scene.meet(scene["seek"], who, near=2, far=8),
-        f"{name} asked for pictures": scene.meet(scene["send"], scene["picture"], who),
-        f"{name} in place": scene.meet(who, scene["place"], scene["contact secret unseen groom"]),
+        f"{name} contacted": meet(who, scene["contact"], near=4, far=14),
+        f"{name} contacted by speaker": meet(who, scene["contact"], scene["self"], near=6, far=16),
+        f"{name} sought": meet(scene["seek"], who, near=2, far=8),
+        f"{name} asked for pictures": meet(scene["send seek"], scene["picture"], who),
+        f"{name} in place": meet(who, scene["place"], scene["contact secret unseen groom"]),
+        f"{name} defended": meet(who, scene["justify"], scene["ask make"]),
     }
 
 

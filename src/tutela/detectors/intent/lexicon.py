@@ -16,11 +16,12 @@ from importlib import resources
 from typing import Any, Final
 
 ROLES: Final = (
-    "child", "infant", "young", "adult", "person", "known", "picture", "undress", "bare", "nudify",
-    "clothes", "garment", "remove", "lacking", "doing", "spot", "lying", "sexual", "suggestive",
-    "make", "tool", "fake", "seek", "groom", "coax", "contact", "secret", "unseen", "romance",
-    "abuse", "send", "place", "justify", "self", "code", "drawn", "exploit", "negation", "swim",
-    "bath", "medical", "parenting", "art", "dance", "nature", "idiom", "protect", "ask", "told",
+    "child", "infant", "marked", "own", "young", "adult", "person", "known", "picture", "undress",
+    "bare", "nudify", "clothes", "garment", "remove", "lacking", "doing", "spot", "lying", "sexual",
+    "suggestive", "make", "tool", "fake", "seek", "groom", "coax", "contact", "secret", "unseen",
+    "romance", "abuse", "send", "place", "justify", "self", "code", "drawn", "exploit", "negation",
+    "swim", "bath", "medical", "parenting", "art", "dance", "daily", "nature", "idiom", "protect",
+    "ask", "told",
 )  # fmt: skip
 """Every role that a lexicon may list words for."""
 NEEDED: Final = (

@@ -288,13 +288,12 @@ class Words:
         ids += [_number(language) for language, _ in self._numbers.get(word, ())]
         starts = [self._root.next[one] for one in ids if one in self._root.next]
         everyday = self._everyday.get(word, frozenset()) | _first(starts)
-        weights = {one: 1 / len(known) for known in [self._common.get(word, ())] for one in known}
-        if not weights:
-            # A word that only one language could have meant says a little of the language too.
-            hits = {language for node in starts for _, language, bound, _ in node.ends if not bound}
-            meant = everyday or hits
-            weights = {language: HINT / len(meant) for language in meant}
-        common = tuple(weights.items())
+        frequent = self._common.get(word)
+        # A word that is no frequent one says a little of its language too.
+        hits = {language for node in starts for _, language, bound, _ in node.ends if not bound}
+        meant = everyday | frozenset(frequent or ()) or hits
+        weight = (1.0 if frequent else HINT) / max(1, len(meant))
+        common = tuple((language, weight) for language in sorted(meant))
         numbers = self._numbers.get(word)
         if value == -1 and numbers:
             value = numbers[0][1]
