@@ -18,7 +18,9 @@ from tutela.settings import load
 @pytest.fixture(scope="session")
 def shared_gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spy]:
     """One gate for all tests."""
-    settings = load(tmp_path_factory.mktemp("guard"), workers=1, refusals_per_hour=3)
+    settings = load(
+        tmp_path_factory.mktemp("guard"), workers=1, refusals_per_hour=3, mark_watermark=False
+    )
     with Spy(settings) as made:
         made.screener.panel.all = (*made.screener.panel.all, MadeUp())
         made.warm()
@@ -56,9 +58,9 @@ def serve(gate: Spy, upstream: FakeOpenAI) -> Iterator[Serve]:
     """Starts a gateway with the options given; gives its address."""
     with contextlib.ExitStack() as stack:
 
-        def start(*, marker: Any = None, fetcher: Any = None, **options: Any) -> str:
+        def start(*, mark: Any = None, fetcher: Any = None, **options: Any) -> str:
             chosen = Options(upstream.url, **options)
-            app = create(gate.settings, chosen, gate=gate, marker=marker, fetcher=fetcher)
+            app = create(gate.settings, chosen, gate=gate, mark=mark, fetcher=fetcher)
             return stack.enter_context(running(app))
 
         yield start

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import openai
 import pytest
 from fake_openai import FakeOpenAI, b64, picture
 from guarded import REFUSED_WORD, Spy, client_of
+from PIL import Image
 from starlette.responses import JSONResponse
 
 from tutela.detectors import trigger
 from tutela.errors import FetchRefused
+from tutela.guard import watermark
+from tutela.guard.marking import Marker
 from tutela.guard.openai_answers import Judged
 from tutela.server.fetch import FetchedContent
 
@@ -343,11 +348,11 @@ def test_a_picture_in_a_chat_s_answer(
 
 
 def test_pictures_are_marked(serve: Serve, upstream: FakeOpenAI) -> None:
-    def mark(data: bytes) -> bytes:
+    def mark(data: bytes, *, edited: bool = False) -> bytes:
         assert data in upstream.pictures
-        return data + b"marked"
+        return data + (b"edited" if edited else b"marked")
 
-    with client_of(serve(marker=mark)) as client:
+    with client_of(serve(mark=mark)) as client:
         made = client.images.generate(model="gpt-image-2", prompt=PROMPT, n=3)
         assert [data_of(one.b64_json) for one in made.data or ()] == [
             data + b"marked" for data in upstream.pictures
@@ -356,13 +361,31 @@ def test_pictures_are_marked(serve: Serve, upstream: FakeOpenAI) -> None:
         got, error = events_of(stream)
         assert error is None
         assert got == [data + b"marked" for data in upstream.pictures]
+        made = client.images.edit(prompt=PROMPT, image=picture())
+        assert made.data is not None
+        assert data_of(made.data[0].b64_json) == upstream.pictures[0] + b"edited"
+
+
+def test_pictures_are_marked_by_default(
+    serve: Serve, upstream: FakeOpenAI, gate: Spy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream.pictures = [picture("coffee", 512)]
+    marker = Marker(gate.settings.model_copy(update={"mark_watermark": True}))
+    with client_of(serve(mark=marker.mark)) as client:
+        made = client.images.generate(model="gpt-image-2", prompt=PROMPT)
+        assert made.data is not None
+        data = data_of(made.data[0].b64_json)
+    with Image.open(io.BytesIO(data)) as image:
+        found = watermark.detect(np.asarray(image.convert("L")), watermark.keys(None))
+    assert found is not None
+    assert not found.edited
 
 
 def test_no_mark_no_picture(serve: Serve, upstream: FakeOpenAI) -> None:
-    def mark(data: bytes) -> bytes:
+    def mark(data: bytes, *, edited: bool = False) -> bytes:
         raise OSError("no signer")
 
-    with client_of(serve(marker=mark)) as client:
+    with client_of(serve(mark=mark)) as client:
         with pytest.raises(openai.InternalServerError):
             client.images.generate(model="gpt-image-2", prompt=PROMPT)
         got, error = events_of(client.images.generate(prompt=PROMPT, stream=True))

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -33,6 +33,7 @@ from tutela.errors import AccessDenied, FetchRefused, StoreError, TutelaError
 from tutela.guard import moderations, openai_requests
 from tutela.guard.bodies import Unreadable
 from tutela.guard.gate import Gate, Operation, Request
+from tutela.guard.marking import Marker
 from tutela.guard.openai_answers import (
     Family,
     Judged,
@@ -66,8 +67,14 @@ from tutela.store import Store, new_id
 log = structlog.get_logger("tutela.guard")
 
 T = TypeVar("T")
-Marker = Callable[[bytes], bytes]
-"""Marks a picture as made by a model: an encoded one in, an encoded one out."""
+
+
+class Mark(Protocol):
+    """Marks an encoded picture as made by a model, or as changed by one."""
+
+    def __call__(self, data: bytes, *, edited: bool = False) -> bytes:
+        """The picture, marked. Whatever it raises keeps the picture here."""
+
 
 MAX_BODY: Final = 128 * MiB
 MAX_ANSWER: Final = 256 * MiB
@@ -174,6 +181,8 @@ class Call:
         self.id = new_id()
         self.account = ""
         self.status = 500
+        self.edits = False
+        """Whether pictures that come back are made of pictures that went in."""
         self.verdicts: list[str] = []
         self.passed: dict[bytes, tuple[bytes, str]] = {}
         """Pictures of the answer that may pass, as they pass, by their digest."""
@@ -242,13 +251,13 @@ class Gateway:
         gate: Gate,
         options: Options,
         *,
-        marker: Marker | None = None,
+        mark: Mark | None = None,
         fetcher: Fetcher | None = None,
     ) -> None:
         store = gate.screener.store
         self._gate = gate
         self._options = options
-        self._mark = marker
+        self._mark = mark
         self._fetcher = fetcher
         self._upstream = Upstream(options.upstream, key=options.key, seconds=options.seconds)
         self._keys = Keys(store)
@@ -310,6 +319,7 @@ class Gateway:
         asked = read() if len(body) < SMALL else await anyio.to_thread.run_sync(read)
         del body
         call.account = asked.account or caller
+        call.edits = asked.operation in (Operation.EDIT, Operation.VARIATION)
         await self._complete(call, asked)
         started = time.perf_counter()
         await self._pass(call, asked.request(call.context), "request")
@@ -458,7 +468,9 @@ class Gateway:
             call.verdicts.append(verdict.id)
             if verdict.action != "allow":
                 raise Refused("picture")
-            marked = data if self._mark is None else await self._run(self._mark, data)
+            marked = data
+            if self._mark is not None:
+                marked = await self._run(partial(self._mark, data, edited=call.edits))
             call.passed[digest] = marked, media_of(marked)
         return call.passed[digest]
 
@@ -572,10 +584,16 @@ def create(
     options: Options,
     *,
     gate: Gate | None = None,
-    marker: Marker | None = None,
+    mark: Mark | None = None,
     fetcher: Fetcher | None = None,
 ) -> Starlette:
-    """The application. A gate and a fetcher are made from the settings unless they are given."""
+    """The application. A gate, what marks and what fetches are made from the settings unless they
+    are given. Raises `ConfigurationError` for a certificate that can't sign.
+    """
+    if mark is None:
+        marker = Marker(settings)
+        log.info("pictures are marked", by=str(marker))
+        mark = marker.mark if marker.marks else None
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -585,9 +603,7 @@ def create(
                 opened = stack.enter_context(Gate(settings))
                 stack.enter_context(Beside(opened.screener))
                 opened.warm()
-            gateway = Gateway(
-                opened, options, marker=marker, fetcher=fetcher or fetcher_of(settings)
-            )
+            gateway = Gateway(opened, options, mark=mark, fetcher=fetcher or fetcher_of(settings))
             stack.push_async_callback(gateway.close)
             app.state.gateway = gateway
             yield
