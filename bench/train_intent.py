@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 import benign_texts
 from request_set import BENIGN, Grammar, load
 from tutela.detectors.intent import Model, scenes
+from tutela.detectors.intent.words import split
 from tutela.findings import ADULT_SEXUAL, CHILD_SEXUALISATION, INTENTS
 
 HERE: Final = Path(__file__).parent
@@ -83,7 +84,7 @@ def innocent(folder: Path) -> Iterable[tuple[str, str]]:
 def strongest(text: str) -> dict[str, dict[str, float]]:
     """The combinations in a text, each where its roles are nearest."""
     most: dict[str, dict[str, float]] = {kind: {} for kind in INTENTS}
-    for found in scenes(text):
+    for found in scenes(split(text)):
         for kind, names in found.items():
             for name, near in names.items():
                 most[kind][name] = max(near, most[kind].get(name, 0.0))

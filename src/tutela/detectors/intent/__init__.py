@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -17,8 +17,9 @@ from typing import Final
 
 from tutela.detectors import Options, Sight, Subject
 from tutela.detectors.intent.compose import CORE, MET, Found, combinations
+from tutela.detectors.intent.language import identify
 from tutela.detectors.intent.scene import WINDOW, Scene
-from tutela.detectors.intent.words import vocabulary
+from tutela.detectors.intent.words import split, vocabulary
 from tutela.findings import INTENTS, LANGUAGE, Finding
 from tutela.media.text import readings
 from tutela.media.types import MediaFacts
@@ -38,8 +39,8 @@ class Assessment:
 
     scores: Mapping[str, float]
     """Likelihood of each of `INTENTS`, 0 to 1."""
-    language: str = ""
-    """ISO 639-1; `""` where it can't be told."""
+    language: str = "und"
+    """ISO 639-1; `und` where it can't be told."""
     unread: float = 0.0
     """How likely it is that the text says something that can't be judged."""
     why: tuple[str, ...] = ()
@@ -72,25 +73,36 @@ def judge(texts: Sequence[str], unwanted: str = "") -> Assessment:
     Time is linear in their length.
     """
     weights = model()
-    bare = bool(unwanted) and bool(vocabulary().read(unwanted)["clothes"])
+    bare = bool(unwanted) and bool(vocabulary().read(split(unwanted))["clothes"])
     scores = dict.fromkeys(INTENTS, 0.0)
     why: dict[str, None] = {}
+    seen: set[tuple[str, ...]] = set()
     for text in _together(texts):
         for reading in readings(text):
-            for found in scenes(reading.text, bare):
+            pieces = tuple(split(reading.text))
+            if pieces in seen:
+                continue
+            seen.add(pieces)
+            for found in scenes(pieces, bare):
                 for kind, names in found.items():
                     likely = weights.score(kind, names)
                     scores[kind] = max(scores[kind], likely)
                     if likely >= LEAST:
                         why |= dict.fromkeys(names)
                         why[f"reading: {reading.how}"] = None
-    return Assessment({k: round(v, 4) for k, v in scores.items()}, why=tuple(why))
+    said = identify("\n".join(texts).lower(), vocabulary().frequent)
+    return Assessment(
+        {kind: round(likely, 4) for kind, likely in scores.items()},
+        said.code,
+        round(said.likelihood, 4),
+        tuple(why),
+    )
 
 
-def scenes(text: str, unwanted: bool = False) -> Iterator[Found]:
-    """The combinations in every stretch of a text."""
+def scenes(pieces: Iterable[str], unwanted: bool = False) -> Iterator[Found]:
+    """The combinations in every stretch of a text that was split."""
     known = vocabulary()
-    read = known.read(text)
+    read = known.read(pieces)
     count = len(read.words)
     step = WINDOW // 2
     for start in range(0, max(1, count - step), step):

@@ -179,13 +179,15 @@ class Words:
         shared = self._shared()
         for number, lexicon in enumerate(self.lexicons):
             self._add(number, lexicon, shared)
+        self.frequent = tuple((one.language, frozenset(one.common)) for one in self.lexicons)
+        """The most frequent words of each language."""
         self.naming = frozenset(
             number for number, lexicon in enumerate(self.lexicons) if lexicon.cues["known"]
         )
         """Languages that say apart who is known (`known`) from whoever is shown (`person`)."""
 
-    def read(self, text: str) -> Text:
-        """The roles in a text. Linear in its length."""
+    def read(self, pieces: Iterable[str]) -> Text:
+        """The roles in a text that was split. Linear in its length."""
         words: list[str] = []
         sentences: list[int] = []
         clauses: list[int] = []
@@ -195,7 +197,7 @@ class Words:
         sentence = clause = 0
         place = 0.0
         kept = self._kept
-        for word in split(text):
+        for word in pieces:
             first = word[0]
             if first in _ENDS:
                 sentence += 1
@@ -228,8 +230,7 @@ class Words:
                 node, at, value = stack.pop()
                 for role, language, bound, fixed in node.ends:
                     if not home[language] and (
-                        bound
-                        or (at == start + 1 and what.everyday and language not in what.everyday)
+                        bound or (at == start + 1 and what.everyday - {language})
                     ):
                         continue
                     if role in (age, grade):
