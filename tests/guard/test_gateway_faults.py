@@ -465,6 +465,18 @@ def test_nothing_of_a_prompt_is_kept(
         assert REFUSED_WORD.encode() not in path.read_bytes(), path
 
 
-def test_health_is_not_the_gateway_s(address: str) -> None:
-    for path in ("/", "/metrics", "/v1/files", "/openapi.json", "/docs"):
+def test_how_the_gateway_is(serve: Serve, gate: Spy, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = serve()
+    assert httpx.get(f"{address}/health/live").json() == {"status": "live"}
+    assert httpx.get(f"{address}/health/ready").json() == {"status": "ready"}
+    monkeypatch.setattr(type(gate.screener.matcher), "complete", False)
+    assert httpx.get(f"{address}/health/ready").status_code == 503
+    error_of(httpx.get(f"{address}/metrics"), 401)
+    _, secret = Keys(gate.screener.store).create("counts", [Scope.METRICS])
+    counted = httpx.get(f"{address}/metrics", headers={"Authorization": f"Bearer {secret}"})
+    assert "tutela_guard_requests_total" in counted.text
+
+
+def test_other_paths(address: str) -> None:
+    for path in ("/", "/v1/files", "/openapi.json", "/docs", "/health"):
         assert error_of(httpx.get(address + path), 404)["code"] == "unknown_url"

@@ -58,6 +58,7 @@ from tutela.server.errors import Refused as NotServed
 from tutela.server.fetch import Fetcher
 from tutela.server.fetch import fetcher as fetcher_of
 from tutela.server.guard import Bucket
+from tutela.server.health import can_screen
 from tutela.server.keys import Key, Keys
 from tutela.server.keys import Scope as KeyScope
 from tutela.server.run import log_as_json
@@ -120,7 +121,7 @@ class Endpoint:
     @property
     def name(self) -> str:
         """What it is called in logs and metrics."""
-        return self.path.removeprefix("/v1/")
+        return self.path.removeprefix("/v1/").removeprefix("/")
 
 
 ENDPOINTS: Final = {
@@ -133,6 +134,9 @@ ENDPOINTS: Final = {
         Endpoint(Family.RESPONSES, "/v1/responses", read=openai_requests.responses),
         Endpoint(Family.MODERATIONS, "/v1/moderations"),
         Endpoint(Family.MODELS, "/v1/models", "GET"),
+        Endpoint(Family.OWN, "/health/live", "GET"),
+        Endpoint(Family.OWN, "/health/ready", "GET"),
+        Endpoint(Family.OWN, "/metrics", "GET"),
     )
 }
 
@@ -299,12 +303,14 @@ class Gateway:
 
     async def _serve(self, call: Call, incoming: Incoming) -> Response:
         endpoint = call.endpoint
+        if endpoint.family is Family.OWN:
+            return await self._own(endpoint, incoming)
         if endpoint is UNKNOWN:
             raise Failed(404, error("This URL is not known here.", code="unknown_url"))
         headers = _headers(incoming)
         most, caller = MAX_BODY, ""
         if self._options.keys:
-            key = await self._key(headers)
+            key = await self._key(headers, KeyScope.SCREEN)
             most, caller = min(most, key.max_bytes), f"key:{key.name}"
         elif secret := headers.get(b"authorization"):
             caller = f"key:{hashlib.sha256(secret).hexdigest()[:16]}"
@@ -326,7 +332,18 @@ class Gateway:
         metrics.GUARD_SECONDS.labels(endpoint.name).observe(time.perf_counter() - started)
         return await self._forward(call, asked, headers)
 
-    async def _key(self, headers: dict[bytes, bytes]) -> Key:
+    async def _own(self, endpoint: Endpoint, incoming: Incoming) -> Response:
+        """What is asked about the gateway itself."""
+        if endpoint.path == "/metrics":
+            await self._key(_headers(incoming), KeyScope.METRICS)
+            text = await anyio.to_thread.run_sync(metrics.exposition)
+            return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+        if endpoint.path == "/health/live":
+            return _shaped(200, {"status": "live"})
+        fine = await anyio.to_thread.run_sync(can_screen, self._gate.screener)
+        return _shaped(200 if fine else 503, {"status": "ready" if fine else "not ready"})
+
+    async def _key(self, headers: dict[bytes, bytes], scope: KeyScope) -> Key:
         kind, _, secret = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         try:
             if kind.lower() != "bearer" or not secret:
@@ -335,8 +352,8 @@ class Gateway:
         except AccessDenied:
             body = error("Incorrect API key provided.", code="invalid_api_key")
             raise Failed(401, body) from None
-        if KeyScope.SCREEN not in key.scopes:
-            raise Failed(403, error("This key lacks the scope screen.", code="not_in_scope"))
+        if scope not in key.scopes:
+            raise Failed(403, error(f"This key lacks the scope {scope}.", code="not_in_scope"))
         bucket = self._buckets.get(key.id)
         if bucket is None or bucket.per_minute != key.per_minute:
             bucket = self._buckets[key.id] = Bucket(key.per_minute)

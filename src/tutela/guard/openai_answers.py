@@ -36,6 +36,8 @@ class Family(StrEnum):
     RESPONSES = "responses"
     MODELS = "models"
     MODERATIONS = "moderations"
+    OWN = "own"
+    """The gateway's own: how it is."""
 
 
 class Judged(StrEnum):

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from tutela.errors import TutelaError
+from tutela.screening import Screener
 from tutela.server import metrics
 from tutela.server.access import needs, screener_of
 from tutela.server.keys import Scope
@@ -31,16 +32,7 @@ async def ready(request: Request) -> Response:
     """200 when the store answers, the index is less than a second behind it, and all of it can be
     searched; else 503. Without the secret of the protected photos every picture would be held.
     """
-    screener = screener_of(request)
-
-    def try_store() -> bool:
-        try:
-            screener.matcher.refresh(STALE / 2)
-        except TutelaError:
-            return False
-        return screener.matcher.age < STALE and screener.matcher.complete
-
-    fine = await anyio.to_thread.run_sync(try_store)
+    fine = await anyio.to_thread.run_sync(can_screen, screener_of(request))
     return JSONResponse({"status": "ready" if fine else "not ready"}, 200 if fine else 503)
 
 
@@ -57,3 +49,12 @@ async def prometheus() -> Response:
     """Counts and times in Prometheus' text format."""
     text = await anyio.to_thread.run_sync(metrics.exposition)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def can_screen(screener: Screener) -> bool:
+    """Whether the store answers, and the index is fresh and whole."""
+    try:
+        screener.matcher.refresh(STALE / 2)
+    except TutelaError:
+        return False
+    return screener.matcher.age < STALE and screener.matcher.complete
