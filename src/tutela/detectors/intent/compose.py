@@ -172,7 +172,7 @@ def _nudification(facts: Facts, unwanted: bool) -> dict[str, float]:
     found: dict[str, float] = {}
     if facts.nudify:
         target = scene["person known picture tool young child adult"]
-        found["nudify"] = scene.meet(facts.nudify, target)
+        found["nudify"] = scene.meet(facts.nudify, target, over=True)
         found["nudify named"] = 1.0
     if facts.strip:
         found["strip known"] = scene.meet(facts.strip, known, near=8, over=True)
