@@ -17,7 +17,6 @@ from typing import Final
 
 from tutela.detectors import Options, Sight, Subject
 from tutela.detectors.intent.compose import CORE, MET, Found, combinations
-from tutela.detectors.intent.language import identify
 from tutela.detectors.intent.scene import WINDOW, Scene
 from tutela.detectors.intent.words import split, vocabulary
 from tutela.findings import INTENTS, LANGUAGE, Finding
@@ -90,13 +89,8 @@ def judge(texts: Sequence[str], unwanted: str = "") -> Assessment:
                     if likely >= LEAST:
                         why |= dict.fromkeys(names)
                         why[f"reading: {reading.how}"] = None
-    said = identify("\n".join(texts).lower(), vocabulary().frequent)
-    return Assessment(
-        {kind: round(likely, 4) for kind, likely in scores.items()},
-        said.code,
-        round(said.likelihood, 4),
-        tuple(why),
-    )
+    made = {kind: round(likely, 4) for kind, likely in scores.items()}
+    return Assessment(made, why=tuple(why))
 
 
 def scenes(pieces: Iterable[str], unwanted: bool = False) -> Iterator[Found]:
