@@ -29,20 +29,8 @@ NEEDED: Final = (
     "make", "seek", "groom", "exploit", "negation",
 )  # fmt: skip
 """Roles that a lexicon can't do without."""
-AGE: Final = "age"
-GRADE: Final = "grade"
 HIDING: Final = frozenset({"nature", "idiom"})
 """Roles whose entries hide every other role of the words that they cover."""
-GAP: Final = 4
-"""Words that may stand in the gap of an entry …"""
-UNSPACED_GAP: Final = 8
-"""… or characters, in a language written without spaces."""
-LONGEST_AGE: Final = 120
-"""A greater number is no age."""
-KEPT: Final = 1 << 16
-"""Words whose look-up is kept."""
-LONGEST: Final = 48
-"""Characters of a word that are looked at: no entry is longer."""
 
 
 class LexiconError(ValueError):
@@ -64,6 +52,8 @@ class Lexicon:
     common: tuple[str, ...] = ()
     """Its most frequent words."""
     unspaced: bool = False
+    strict: bool = False
+    """Whether `person` alone is nobody in particular, and `known` lists who is."""
     prefixes: tuple[str, ...] = ()
     suffixes: tuple[str, ...] = ()
     homographs: frozenset[str] = frozenset()
@@ -78,7 +68,16 @@ class Lexicon:
             given = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise LexiconError(f"{name}: {error}") from error
-        known = {"language", "name", "script", "unspaced", "prefixes", "suffixes", "homographs"}
+        known = {
+            "language",
+            "name",
+            "script",
+            "unspaced",
+            "prefixes",
+            "suffixes",
+            "homographs",
+            "strict",
+        }
         _only(given, known | {"everyday", "cues", "ages"}, name)
         for key in ("language", "name", "script"):
             if not isinstance(given.get(key), str) or not given[key]:
@@ -97,7 +96,7 @@ class Lexicon:
             raise LexiconError(f"{name}: a pattern of an age has one {{n}}")
         numbers = ages.get("numbers", {})
         if not isinstance(numbers, dict) or not all(
-            isinstance(number, int) and 0 <= number <= LONGEST_AGE for number in numbers.values()
+            isinstance(number, int) and 0 <= number <= 120 for number in numbers.values()
         ):
             raise LexiconError(f"{name}: numbers should be words for whole numbers")
         return cls(
@@ -110,6 +109,7 @@ class Lexicon:
             _entries(ages.get("grades", []), f"{name}: grades"),
             _entries(cues.get("common", []), f"{name}: common"),
             given.get("unspaced", False) is True,
+            given.get("strict", False) is True,
             _entries(given.get("prefixes", []), f"{name}: prefixes"),
             _entries(given.get("suffixes", []), f"{name}: suffixes"),
             frozenset(_entries(given.get("homographs", []), f"{name}: homographs")),

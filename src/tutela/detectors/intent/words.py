@@ -182,9 +182,9 @@ class Words:
         self.frequent = tuple((one.language, frozenset(one.common)) for one in self.lexicons)
         """The most frequent words of each language."""
         self.naming = frozenset(
-            number for number, lexicon in enumerate(self.lexicons) if lexicon.cues["known"]
+            number for number, lexicon in enumerate(self.lexicons) if lexicon.strict
         )
-        """Languages that say apart who is known (`known`) from whoever is shown (`person`)."""
+        """Languages whose `person` alone is nobody in particular."""
 
     def read(self, pieces: Iterable[str]) -> Text:
         """The roles in a text that was split. Linear in its length."""
