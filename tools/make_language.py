@@ -1,0 +1,159 @@
+"""Make the weights that tell covered languages from others: detectors/intent/language.bin.
+
+They are learnt from the translations that Django and Sphinx ship (BSD licences), from the standard
+library's source (names, code, English), from the words of the lexicons, from scrambled letters,
+and, with `--texts`, from English image prompts: every other line of the benign sets.
+
+    pip install django==5.2.19 sphinx==9.0.4 polib
+    python tools/make_language.py [--texts prompts.txt]
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import string
+import sysconfig
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import polib
+
+from tutela.detectors.intent import language
+from tutela.media.text import plain
+
+FOLDER = Path(language.__file__).parent
+COVERED = {"en", "es", "pt", "fr", "de", "it", "nl", "tr", "id", "sw", "pl", "vi", "ru", "ar", "ur"}
+COVERED |= {"hi", "ms"}
+NEAR = {"gl", "ast", "ia", "io", "ca", "ca@valencia", "af", "fy", "lb", "br", "eo", "az", "tk"}
+"""Too near to a covered language, or too mixed, to be called unreadable: not learnt from."""
+EDGE = 1.2
+"""The most that one run of letters may weigh."""
+
+
+def translations() -> Iterator[tuple[str, str]]:
+    """Language and text of each message."""
+    site = Path(polib.__file__).parent
+    for root in ("django", "sphinx"):
+        for file in sorted(site.glob(f"{root}/**/locale/*/LC_MESSAGES/*.po")):
+            code = file.parts[-3]
+            for entry in polib.pofile(str(file)):
+                for text in [entry.msgstr] if entry.msgstr else entry.msgstr_plural.values():
+                    if not entry.fuzzy:
+                        yield code, text
+                if code == "de":
+                    yield "en", entry.msgid
+
+
+def bare(text: str) -> str:
+    """A message without its placeholders, as letters."""
+    text = re.sub(r"%\(\w+\)[sd]|%[sdr]|\{\w*\}|<[^>]+>|&\w+;|https?://\S+|``?[^`]*``?", " ", text)
+    return " ".join(language._SHARED.sub(" ", plain(text)).split())
+
+
+def lexicon_words() -> list[str]:
+    words: list[str] = []
+    for file in sorted((FOLDER / "lexicons").glob("*.toml")):
+        for entries in tomllib.loads(file.read_text("utf-8")).get("cues", {}).values():
+            words += [bare(entry.replace("_", " ").replace("*", "")) for entry in entries]
+    return [word for word in words if word]
+
+
+def scrambled(text: str, rng: np.random.Generator) -> str:
+    """The letters of a text replaced by others, each by one or at random."""
+    letters = list(string.ascii_lowercase)
+    kind = rng.integers(3)
+    if kind == 0:
+        return text.translate(str.maketrans("".join(letters), "".join(rng.permutation(letters))))
+    if kind == 1:
+        return "".join(str(rng.choice(letters)) if c in letters else c for c in text)
+    return "".join(
+        "".join(rng.permutation(list(word))) if len(word) > 2 else word
+        for word in re.split("( )", text)
+    )
+
+
+def windows(text: str, rng: np.random.Generator) -> Iterator[str]:
+    """Stretches of four to ten words."""
+    words = text.split()
+    at = 0
+    while len(words) - at >= 4:
+        count = int(rng.integers(4, 11))
+        yield " ".join(words[at : at + count])
+        at += count
+
+
+def gather(texts: list[str], rng: np.random.Generator) -> tuple[list[str], list[str]]:
+    by: dict[str, list[str]] = {}
+    for code, text in translations():
+        by.setdefault(code, []).append(bare(text))
+    covered, others = [], []
+    for code, messages in by.items():
+        base = re.split("[_@]", code)[0]
+        if code in NEAR or base in NEAR:
+            continue
+        run = list(windows(" ".join(dict.fromkeys(messages)), rng))
+        (covered if base in COVERED else others).extend(run)
+    code_lines = []
+    for file in sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))[:120]:
+        code_lines += list(windows(bare(file.read_text("utf-8", "replace")), rng))
+    lines = [line for text in texts for line in windows(bare(text), rng)]
+    words = lexicon_words()
+    tags = [" ".join(rng.choice(words, int(rng.integers(4, 9)))) for _ in range(30_000)]
+    some = sorted({word for line in [*code_lines, *lines] for word in line.split()})
+    tags += [" ".join(rng.choice(some, int(rng.integers(4, 9)))) for _ in range(30_000)]
+    latin = [line for line in covered if line.isascii()]
+    others += [scrambled(str(line), rng) for line in rng.choice(latin, 15_000)]
+    return covered + code_lines + lines + tags, others
+
+
+def learn(covered: list[str], others: list[str], rng: np.random.Generator) -> np.ndarray:
+    """Logistic regression on the sum of the weights, by Adam, with equal say of both sides."""
+    size = language.SIZE
+    features = []
+    for line in covered + others:
+        triples, fours = language.runs(line)
+        features.append(np.concatenate([triples, fours + np.uint32(size)]))
+    truth = np.array([0.0] * len(covered) + [1.0] * len(others), np.float32)
+    say = np.where(truth > 0, len(truth) / len(others), 3 * len(truth) / len(covered)) / 2
+    weights = np.zeros(2 * size, np.float32)
+    mean, spread = np.zeros_like(weights), np.zeros_like(weights)
+    step = 0
+    for epoch in range(8):
+        order = rng.permutation(len(truth))
+        for at in range(0, len(order), 2048):
+            batch = order[at : at + 2048]
+            chosen = [features[i] for i in batch]
+            sizes = np.array([len(each) for each in chosen])
+            flat = np.concatenate(chosen)
+            owner = np.repeat(np.arange(len(batch)), sizes)
+            total = np.bincount(owner, weights[flat], len(batch)) - language.DRIFT * sizes / 2
+            off = (1 / (1 + np.exp(-np.clip(total, -30, 30))) - truth[batch]) * say[batch]
+            slope = np.bincount(flat, off[owner], 2 * size) / len(batch) + 2e-6 * weights
+            step += 1
+            mean = 0.9 * mean + 0.1 * slope
+            spread = 0.999 * spread + 0.001 * slope**2
+            rate = 0.03 * (1 - epoch / 8)
+            weights -= (
+                rate * (mean / (1 - 0.9**step)) / (np.sqrt(spread / (1 - 0.999**step)) + 1e-8)
+            )
+            np.clip(weights, -EDGE, EDGE, out=weights)
+        print(f"epoch {epoch + 1}: {np.mean((total > 0) == (truth[batch] > 0)):.4f} right")
+    return np.round(weights * language.SCALE).astype(np.int8).reshape(2, size)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--texts", type=Path, help="English image prompts, one a line")
+    given = parser.parse_args()
+    rng = np.random.default_rng(7)
+    texts = given.texts.read_text("utf-8").splitlines()[::2] if given.texts else []
+    covered, others = gather(texts, rng)
+    print(f"{len(covered)} stretches of covered languages, {len(others)} of others")
+    (FOLDER / "language.bin").write_bytes(learn(covered, others, rng).tobytes())
+
+
+if __name__ == "__main__":
+    main()
