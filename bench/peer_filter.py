@@ -1,7 +1,7 @@
 """LiteLLM's child-safety filter, run by the Python that has LiteLLM: bench/intent.py starts it.
 
-Standard input has one JSON list a line, the fields of a request. Standard output is one JSON
-object: the version, for each line whether any field is blocked, and how long each took in µs.
+It prints its version. Then each line of standard input is a JSON list, the fields of a request,
+and is answered by a line: a JSON list of whether any field is blocked and how many µs that took.
 """
 
 from __future__ import annotations
@@ -25,18 +25,17 @@ def main() -> None:
     filtering = ContentFilterGuardrail(guardrail_name="peer", categories=[given])
     if name not in filtering.loaded_categories:
         raise SystemExit(f"LiteLLM {version('litellm')} does not load {name}")
-    blocked, took = [], []
+    print(version("litellm"), flush=True)
     for line in sys.stdin:
         fields = json.loads(line)
+        blocked = False
         start = time.perf_counter_ns()
         try:
             for field in fields:
                 filtering._filter_single_text(field)
-            blocked.append(False)
         except HTTPException:
-            blocked.append(True)
-        took.append((time.perf_counter_ns() - start) / 1000)
-    json.dump({"version": version("litellm"), "blocked": blocked, "us": took}, sys.stdout)
+            blocked = True
+        print(json.dumps([blocked, (time.perf_counter_ns() - start) / 1000]), flush=True)
 
 
 if __name__ == "__main__":
