@@ -35,7 +35,11 @@ def main(arguments: list[str]) -> int:
         set_up("plain", ".[video]")
         return run("-m", "tutela", *rest)
     if command == "test":
-        set_up("tested", ".[age,ocr,postgres,video,voice]", "--group", "dev")
+        set_up(
+            "tested",
+            ".[age,dataset,ocr,postgres,video,voice]",
+            *("--group", "dev", "--group", "plug-ins"),
+        )
         return test(rest)
     print(__doc__)
     return 2
