@@ -541,11 +541,10 @@ def _glued(text: str, tokens: list[str], known: _Known) -> str:
             whole = "".join(part[0] for part in parts)
             if len(parts) == count and len(whole) > 3 and whole in wholes:
                 gaps = [text[a.end() : b.start()] for a, b in pairwise(parts)]
-                if not all(_PARTING.fullmatch(gap) for gap in gaps):
-                    continue
                 # A space may stand between words: it must have split what is none.
-                words_alone = any(part[0] in words or part[0] in COMMON for part in parts)
-                if not words_alone or not any(_SPACE.search(gap) for gap in gaps):
+                spaced = any(_SPACE.search(gap) for gap in gaps)
+                doubt = len(whole) < 5 or any(p[0] in words or p[0] in COMMON for p in parts)
+                if all(map(_PARTING.fullmatch, gaps)) and not (spaced and doubt):
                     out += [text[done : parts[0].start()], whole]
                     done = parts[-1].end()
                     at += count - 1
@@ -569,7 +568,7 @@ def _named(text: str) -> str:
 
 _LETTER_RUN = re.compile(r"[^\W\d_]+")
 _SPACE = re.compile(r"\s")
-_PARTING = re.compile(f"{_GAP}{{1,3}}")
+_PARTING = re.compile(f"(?!['\u2019]){_GAP}{{1,3}}")
 _TELLING: Final = 2
 """Words that deciphering has to give, if they are short."""
 
@@ -688,4 +687,10 @@ def _tells_of(text: str, known: _Known) -> bool:
 def _tells(turned: list[str], tokens: set[str], known: _Known) -> bool:
     """Whether deciphering gave words that weren't there: several, or one that is no accident."""
     found = (known.telling & set(turned)) - tokens
-    return len(found) >= _TELLING or any(len(word) > 5 for word in found)
+    if len(found) < _TELLING:
+        return any(len(word) > 5 for word in found)
+    return (
+        len(found) > _TELLING
+        or len(tokens & known.telling) < _TELLING
+        or any(len(word) > 5 for word in found)
+    )
