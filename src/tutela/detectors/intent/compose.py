@@ -45,6 +45,10 @@ CORE: Final[dict[str, float]] = {
     "minor pressed": 0.9,
     "minor in secret": 0.88,
     "minor unseen": 0.9,
+    "marked unseen": 0.9,
+    "marked abused": 0.85,
+    "marked approached for sex": 0.9,
+    "marked pressed": 0.88,
     "marked courted": 0.85,
     "marked groomed": 0.7,
     "minor courted": 0.85,
@@ -274,6 +278,7 @@ def _exploitation(facts: Facts) -> dict[str, float]:
     own = [*scene["own"], *_everyday(scene)]
     found = {**_material(facts), **_approach(facts, "minor", facts.minor)}
     found |= _approach(facts, "young", facts.young)
+    found |= _approach(facts, "marked", without(scene["marked"], scene["own"]))
     found |= _interest(facts, "minor", without(facts.minor, own))
     found |= _interest(facts, "young", without(facts.young, own))
     found |= _interest(facts, "marked", without(scene["marked age"], own))
