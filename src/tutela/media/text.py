@@ -16,13 +16,13 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib import resources
 from itertools import pairwise, product
 from typing import Final
 
 import numpy as np
 
 from tutela.media import encoded
+from tutela.media.lookalikes import EMOJI, INVISIBLE, STACKED, as_cyrillic, folded, has, shape_of
 
 MOST: Final = 8
 """Readings of one text, at most."""
@@ -76,7 +76,7 @@ def plain(text: str) -> str:
 
     Lower-case NFKC without invisible characters, stacked marks and needless spaces.
     """
-    return _even(_clean(text, _shape(text)))
+    return _even(_clean(text, shape_of(text)))
 
 
 # --- The caller's words --------------------------------------------------------------------
@@ -107,100 +107,14 @@ def _known(words: frozenset[str]) -> _Known:
     return _Known(words, telling, parts, frozenset(begins), masked)
 
 
-# --- What kind each character is -----------------------------------------------------------
-
-_INVISIBLE = (
-    "\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u034f\u0600-\u0605\u061c\u0640\u06dd\u070f\u115f"
-    "\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
-    "\ufeff\uffa0\ufff0-\ufffc\ud800-\udfff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
-    "\U000e0000-\U000e0fff"
-)
-_STACKED = "\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"
-# Scripts whose letters are folded only in words that give cause to.
-_NEAR = (
-    "\u0370-\u058f\u10a0-\u10ff\u13a0-\u13ff\u1c80-\u1cbf\u2c80-\u2d2f\ua4d0-\ua4ff\ua640-\ua69f"
-    "\uab70-\uabbf"
-)
-_FAR = (
-    "\u0590-\u109f\u1100-\u13ff\u1780-\u18af\u3005-\u4dbf\u4e00-\ua4cf\ua960-\ua97f\uac00-\ud7ff"
-    "\uf900-\ufaff\ufb1d-\ufdff\ufe70-\ufefc\uff66-\uffdc\U00020000-\U0003ffff"
-)
-_EMOJI = "\u2300-\u23ff\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff"
-# Letters of living Latin alphabets that are no plain letter with a mark.
-_NATIVE: Final = frozenset("ıŁłĐđØøßÆæŒœÞþÐðĦħŊŋƏəƐɛƆɔƁɓƊɗƘƙÑñÇç©®¥£§×†¡")
-_SIGNS = frozenset("@$!|€£+(<^#¡*")
-_KINDS: Final = (
-    (re.compile(f"[{_INVISIBLE}]"), "i"),
-    (re.compile(f"[{_STACKED}]"), "m"),
-)
-
-
-@cache
-def _fold() -> dict[int, str]:
-    """Characters that look like Latin letters, by the letter."""
-    return {ord(char): letter for letter, chars in _rows() for char in "".join(chars)}
-
-
-@cache
-def _rows() -> tuple[tuple[str, list[str]], ...]:
-    file = resources.files(__package__) / "lookalikes.tsv"
-    lines = [line.split("\t") for line in file.read_text("utf-8").splitlines()]
-    return tuple((line[0], line[1:]) for line in lines)
-
-
-class _Shapes(dict[int, str]):
-    """Of each character its kind, a letter:
-
-    a, A Latin letter; 0 digit; $ sign used as a letter; space; newline; . other; i invisible;
-    m stacked mark; h letter of a near script that surely looks Latin; f other letter of one;
-    c letter of another script or mark that goes on with one; e emoji; s stylised Latin letter.
-    """
-
-    def __missing__(self, code: int) -> str:
-        kind = self[code] = self._kind(chr(code))
-        return kind
-
-    def _kind(self, char: str) -> str:
-        for pattern, kind in _KINDS:
-            if pattern.match(char):
-                return kind
-        if "a" <= char <= "z" or "A" <= char <= "Z":
-            return "a" if char >= "a" else "A"
-        if char.isspace():
-            return "\n" if char == "\n" else " "
-        if re.match(f"[{_NEAR}]", char):
-            sure = any(char in chars[0] for _, chars in _rows())
-            return "h" if sure else "f" if char.isalpha() else "."
-        if char.isdecimal():
-            return "0"
-        if re.match(f"[{_FAR}]", char):
-            return "c"
-        if ord(char) in _fold() and char not in _NATIVE:
-            return "s"
-        if char in _SIGNS:
-            return "$"
-        if re.match(f"[{_EMOJI}]", char):
-            return "e"
-        if char.isalpha():
-            return "a" if char.islower() else "A"
-        return "."
-
-
-_SHAPES: Final = _Shapes()
-
-
-def _shape(text: str) -> str:
-    return text.translate(_SHAPES)
-
-
 # --- What is seen as nothing ---------------------------------------------------------------
 
-_UNSEEN = re.compile(f"[{_INVISIBLE}]+")
-_PILED = re.compile(f"[{_STACKED}]+")
+_UNSEEN = re.compile(f"[{INVISIBLE}]+")
+_PILED = re.compile(f"[{STACKED}]+")
 # Marks that no writing puts on a letter, or too many of them, are no part of it.
 _USUAL = "\u0300-\u0304\u0306-\u030c\u0313\u0314\u031b\u0323\u0326-\u0328\u0331\u0342\u0345"
 _HEAP = re.compile(
-    f"[{_USUAL}]{{0,2}}(?![{_USUAL}])[{_STACKED}][{_STACKED}]*|[{_USUAL}]{{3}}[{_STACKED}]*"
+    f"[{_USUAL}]{{0,2}}(?![{_USUAL}])[{STACKED}][{STACKED}]*|[{_USUAL}]{{3}}[{STACKED}]*"
 )
 _SPACES = re.compile(r"[^\S\n]{2,}|[^\S\n ]")
 _LINES = re.compile(r"\s*\n\s*")
@@ -241,53 +155,6 @@ def _even(text: str) -> str:
     elif "  " in text:
         text = _SPACES.sub(" ", text)
     return text.strip()
-
-
-# --- Look-alike letters --------------------------------------------------------------------
-
-_WORD = re.compile(r"\S+")
-_AS_CYRILLIC: Final = str.maketrans("aAeEoOpPcCxXyYkKMTBHm3064@", "аАеЕоОрРсСхХуУкКМТВНтзобча")
-
-
-def _folded(text: str, shape: str) -> str:
-    """Look-alikes as Latin letters, in words that mix scripts or hold nothing else."""
-    fold = _fold()
-    latin = "a" in shape or "A" in shape
-    if not latin and "s" not in shape:
-        # Of one near script alone: disguised if every letter is a look-alike.
-        return text.translate(fold) if "h" in shape and not _has(shape, "fc") else text
-    mixed = any(_is_mixed(shape[m.start() : m.end()]) for m in _WORD.finditer(text))
-    every = mixed or 2 * (shape.count("a") + shape.count("A")) > len(shape)
-
-    def turn(match: re.Match[str]) -> str:
-        word = match[0]
-        if word.isascii():
-            return word
-        kinds = shape[match.start() : match.end()]
-        alike = every and "h" in kinds and not _has(kinds, "fc")
-        return word.translate(fold) if alike or _is_mixed(kinds) else word
-
-    return _WORD.sub(turn, text)
-
-
-def _has(shape: str, kinds: str) -> bool:
-    return any(kind in shape for kind in kinds)
-
-
-def _is_mixed(kinds: str) -> bool:
-    """Whether a word has letters of several scripts, or stylised ones."""
-    near, far = "h" in kinds or "f" in kinds, "c" in kinds
-    return "s" in kinds or ((near or far) and _has(kinds, "aA")) or (near and far)
-
-
-def _as_cyrillic(text: str, shape: str) -> str:
-    """Latin letters and digits inside Cyrillic words as Cyrillic ones."""
-
-    def turn(match: re.Match[str]) -> str:
-        kinds = shape[match.start() : match.end()]
-        return match[0].translate(_AS_CYRILLIC) if "f" in kinds else match[0]
-
-    return _WORD.sub(turn, text)
 
 
 # --- Letters that stand apart --------------------------------------------------------------
@@ -555,7 +422,7 @@ def _glued(text: str, tokens: list[str], known: _Known) -> str:
 
 # --- Emoji ---------------------------------------------------------------------------------
 
-_PICTURED = re.compile(f"[{_EMOJI}]")
+_PICTURED = re.compile(f"[{EMOJI}]")
 _SKIN = re.compile("[\U0001f3fb-\U0001f3ff]")
 
 
@@ -588,11 +455,11 @@ class _Read:
 
 def _letters(text: str, shape: str, known: _Known) -> _Read:
     """Every step on the letters of a clean text."""
-    joined = text if text.isascii() else _folded(text, shape)
-    joined = _joined(joined, _shape(joined) if joined != text else shape, known)
+    joined = text if text.isascii() else folded(text, shape)
+    joined = _joined(joined, shape_of(joined) if joined != text else shape, known)
     first = second = was = _even(joined)
     if "0" in shape or "$" in shape:
-        shape = _shape(first)
+        shape = shape_of(first)
     tokens = _LETTER_RUN.findall(first)
     if ("*" in first or "#" in first) and known.masked:
         first = second = _unmasked(first, known)
@@ -608,14 +475,14 @@ def _letters(text: str, shape: str, known: _Known) -> _Read:
 
 
 def _candidates(text: str, known: _Known) -> Iterator[Reading]:
-    shape = _shape(text)
+    shape = shape_of(text)
     clean = _clean(text, shape)
     yield Reading(_even(clean), "plain")
-    todo = [(clean, shape if clean == text else _shape(clean), "", 0)]
+    todo = [(clean, shape if clean == text else shape_of(clean), "", 0)]
     if "i" in shape:
         seen = _clean(encoded.revealed(text), shape)
         if seen != clean:
-            todo.insert(0, (seen, _shape(seen), "revealed, ", 0))
+            todo.insert(0, (seen, shape_of(seen), "revealed, ", 0))
     while todo:
         seen, shape, how, depth = todo.pop(0)
         if how:
@@ -627,16 +494,16 @@ def _candidates(text: str, known: _Known) -> Iterator[Reading]:
             yield from _scripts(seen, shape, how, known)
         if depth < DEPTH:
             for step, clear in _clear(seen, read, known):
-                todo.append((clear, _shape(clear), f"{how}{step}, ", depth + 1))
+                todo.append((clear, shape_of(clear), f"{how}{step}, ", depth + 1))
 
 
 def _scripts(text: str, shape: str, how: str, known: _Known) -> Iterator[Reading]:
     """Readings that only other scripts and pictures give cause to."""
-    if "f" in shape and _has(shape, "aA0$"):
-        yield Reading(_even(_as_cyrillic(text, shape)), how + "Cyrillic")
+    if "f" in shape and has(shape, "aA0$"):
+        yield Reading(_even(as_cyrillic(text, shape)), how + "Cyrillic")
     upright = encoded.upright(text)
     if upright != text:
-        yield Reading(_letters(upright, _shape(upright), known).first, how + "upside down")
+        yield Reading(_letters(upright, shape_of(upright), known).first, how + "upside down")
     if "e" in shape:
         yield Reading(_even(_named(text)), how + "emoji")
 
@@ -648,7 +515,7 @@ def _clear(text: str, read: _Read, known: _Known) -> Iterator[tuple[str, str]]:
         text = read.joined
         clear = encoded.decoded(text)
     if clear != text:
-        yield "decoded", _clean(clear, _shape(clear))
+        yield "decoded", _clean(clear, shape_of(clear))
     ascii_ = text.isascii()
     tokens = {token for token in read.tokens if ascii_ or token.isascii()}
     if not tokens:
@@ -681,7 +548,7 @@ def _shifted(text: str, line: str, tokens: set[str], known: _Known) -> Iterator[
 
 
 def _tells_of(text: str, known: _Known) -> bool:
-    return _tells(_letters(text, _shape(text), known).tokens, set(), known)
+    return _tells(_letters(text, shape_of(text), known).tokens, set(), known)
 
 
 def _tells(turned: list[str], tokens: set[str], known: _Known) -> bool:
