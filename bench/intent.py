@@ -80,12 +80,13 @@ def main() -> None:
     parser.add_argument("--no-disguises", action="store_true")
     parser.add_argument("--json", action="store_true", dest="as_json")
     options = parser.parse_args()
-    guard = by_command if options.command else by_library()
+    guard = remembered(by_command if options.command else by_library())
     peer = Peer(options.peer_python) if options.peer_python else None
     requests = load(*([options.part] if options.part else PARTS))[:: options.every]
     asked, innocent = split(requests)
     sexual = [request for request in requests if request.intent == "adult_sexual"]
 
+    guard(plain(requests))
     report: dict[str, Any] = {"machine": describe("tutela")}
     report["plain"] = recall(guard, asked, peer)
     report["languages"] = by_language(guard, asked)
@@ -115,16 +116,22 @@ def by_library() -> Guard:
     if "intent" not in detectors.installed():
         raise SystemExit("no detector of intent is installed; install Tutela anew")
     judge = Texts(Settings())
+
+    def ask(texts: Sequence[Fields]) -> list[Outcome]:
+        judged = [judge("\n".join(fields)) for fields in texts]
+        return [Outcome(one.decision.action, named(one.categories)) for one in judged]
+
+    return ask
+
+
+def remembered(ask: Guard) -> Guard:
+    """The same guard, which is asked about each text once."""
     seen: dict[Fields, Outcome] = {}
 
-    def ask(fields: Fields) -> Outcome:
-        judged = judge("\n".join(fields))
-        return Outcome(judged.decision.action, named(judged.categories))
-
     def guard(texts: Sequence[Fields]) -> list[Outcome]:
-        for fields in texts:
-            if fields not in seen:
-                seen[fields] = ask(fields)
+        new = [fields for fields in dict.fromkeys(texts) if fields not in seen]
+        if new:
+            seen.update(zip(new, ask(new), strict=True))
         return [seen[fields] for fields in texts]
 
     return guard
