@@ -53,7 +53,7 @@ class Payload(Given):
     def read_all(self, fields: Mapping[str, Any]) -> None:
         """Read every field, and the names that are no names."""
         for name, value in fields.items():
-            if WORD.fullmatch(name):
+            if WORD.fullmatch(name.removesuffix("[]")):
                 self.read(name, value)
             else:
                 self.read("field", {name: value})
@@ -90,9 +90,13 @@ class Payload(Given):
 
     def other(self, name: str, value: Any, top: str, depth: int) -> None:
         """Read a file that is open."""
-        if isinstance(value, io.BytesIO):
-            self.file(words_of(name), value.getvalue(), top)
-        elif isinstance(value, bytes | bytearray | memoryview):
+        opened = getattr(value, "file", value)
+        if isinstance(opened, io.IOBase):
+            at = opened.tell()
+            opened.seek(0)
+            value = opened.read()
+            opened.seek(at)
+        if isinstance(value, bytes | bytearray | memoryview):
             self.file(words_of(name), bytes(value), top)
         else:
             super().other(name, value, top, depth)
