@@ -302,6 +302,7 @@ class Shell:
             name, _, value = words.pop(0).partition("=")
             variables[name] = value
         program, *words = words
+        words, given = (words[:-2], Path(words[-1]).read_text()) if "<" in words else (words, None)
         if program == "curl":
             answer = self._curl(words)
             assert comment in ("", "blocked")
@@ -313,12 +314,13 @@ class Shell:
         into = None
         if ">" in words:
             *words, _, into = words
-        if words[0] == "serve":
-            # What it does, the server that `curl` talks to does.
+        if "serve" in words[:2]:
+            # What it does, the server that `curl` talks to does, or a test of its own.
             known = dict(commands(typer.main.get_command(cli)))
-            known["tutela serve"].make_context("serve", words[1:])
+            end = words.index("serve") + 1
+            known[" ".join(["tutela", *words[:end]])].make_context("serve", words[end:])
             return ""
-        done = CliRunner().invoke(cli, words, env=variables)
+        done = CliRunner().invoke(cli, words, given, env=variables)
         wanted = re.match(r"exits (\d)", comment)
         assert done.exit_code == (int(wanted[1]) if wanted else 0), (
             command,
@@ -417,6 +419,10 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: Sandbox) -> 
     Path("photo.jpg").write_bytes(encoded(photo("coffee"), quality=85))
     Path("other.jpg").write_bytes(encoded(photo("rocket"), quality=85))
     Path("uploads").mkdir()
+    Path("requests.txt").write_text("a lighthouse at dusk\n", "utf-8")
+    Path("made.png").write_bytes(encoded(photo("galaxies"), "PNG"))
+    mask = Image.new("RGBA", photo("coffee").size)
+    Path("mask.png").write_bytes(encoded(mask, "PNG"))
     small = photo("coffee").resize((300, 200))
     Path("uploads/copy.jpg").write_bytes(encoded(small))
     Path("uploads/other.png").write_bytes(encoded(photo("coins"), "PNG"))
