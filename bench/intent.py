@@ -90,6 +90,7 @@ def main() -> None:
     report: dict[str, Any] = {"machine": describe("tutela")}
     report["plain"] = recall(guard, asked, peer)
     report["languages"] = by_language(guard, asked)
+    report["forms"] = by_form(guard, asked)
     if not options.no_disguises:
         report["disguises"] = disguised(guard, asked, peer)
         report["disguised languages"] = disguised_languages(guard, asked)
@@ -229,6 +230,16 @@ def by_language(guard: Guard, asked: Sequence[Request]) -> Table:
             of_intent = [request for request in requests if request.intent == intent]
             row[intent] = rates(guard, plain(of_intent)).get("refused")
         table.append(row)
+    return sorted(table, key=lambda row: (row["part"], -row["refused"]))
+
+
+def by_form(guard: Guard, asked: Sequence[Request]) -> Table:
+    """Recall of each form of request, all languages together, the worst last."""
+    groups = grouped(asked, lambda request: (request.part, request.intent, request.form))
+    table = [
+        {"part": part, "intent": intent, "form": form} | rates(guard, plain(requests))
+        for (part, intent, form), requests in groups.items()
+    ]
     return sorted(table, key=lambda row: (row["part"], -row["refused"]))
 
 
