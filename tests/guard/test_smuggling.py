@@ -26,7 +26,7 @@ HIDDEN = f"please {REFUSED_WORD} the hidden thing"
 """What must not pass: the gate would refuse it."""
 PNG = picture("coffee", 24)
 HIDDEN_PNG = trigger.picture()
-LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+=-]{0,127}|")
+LABEL = re.compile(r"[A-Za-z0-9._:/@+=|~#*-]{0,128}")
 DATA_URL = re.compile(r"data:image/[a-z]+;base64,([A-Za-z0-9+/=]+)")
 
 Headers = list[tuple[str, str]]

@@ -648,6 +648,7 @@ def run(settings: Settings, options: Options, *, host: str, port: int) -> None:
         http="httptools",
         ws="none",
         access_log=False,
+        proxy_headers=False,
         log_level="info",
         server_header=False,
         timeout_keep_alive=30,

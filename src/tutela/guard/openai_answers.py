@@ -74,9 +74,10 @@ _URL_WITHIN = frozenset({"image_url", "images"})
 _DATA_URL = re.compile(
     r"data:image/[\w.+-]{1,32}(?:;[\w=.-]{1,64}){0,4};base64,([A-Za-z0-9+/]+={0,2})", re.IGNORECASE
 )
-_MAGIC = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "AAAA", "Qk0", "SUkq", "TU0AK")
-"""How the base64 of a picture begins."""
-_BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]{128,}={0,2}\s*")
+_BASE64 = re.compile(
+    r"(?:iVBORw0KGgo|/9j/|R0lGOD|UklGR|AAAA.[GWm2]Z0eX|SUkq|TU0AK)[A-Za-z0-9+/\r\n]{100,}={0,2}\s*"
+)
+"""The base64 of a picture, by its beginning: PNG, JPEG, GIF, WebP, AVIF and HEIF, TIFF."""
 
 
 @dataclass(slots=True)
@@ -130,7 +131,7 @@ def _spots(holder: Any, key: Any, value: str, shown: bool, family: Family) -> It
     elif value.lower().startswith(("http://", "https://")):
         if key == "image_url" or (key == "url" and (shown or family is Family.IMAGES)):
             yield Spot(holder, key, 0, len(value), url=value)
-    elif value.startswith(_MAGIC) and _BASE64.fullmatch(value):
+    elif _BASE64.fullmatch(value):
         yield Spot(holder, key, 0, len(value), _bytes(value))
     elif "base64," in value.lower():
         for one in reversed(list(_DATA_URL.finditer(value))):

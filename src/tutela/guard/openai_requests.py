@@ -289,7 +289,7 @@ CHAT = record(
             plain,
             """
             frequency_penalty function_call logit_bias logprobs max_completion_tokens max_tokens
-            modalities n presence_penalty reasoning_effort seed
+            min_p modalities n presence_penalty reasoning_effort repetition_penalty seed top_k
             """,
         ),
     },
@@ -336,7 +336,8 @@ _ITEM = kinds(
                 **_ABOUT,
                 "revised_prompt": text,
                 "result": bare_picture,
-                **_all(plain, "action background error output_format quality size"),
+                "error": prose,
+                **_all(plain, "action background output_format quality size svg_usage"),
             },
         ),
         "computer_call_output": record(

@@ -26,7 +26,7 @@ MAX_PICTURES: Final = 16
 MEDIA: Final = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "gif": "image/gif"}
 """What is passed on, by what its bytes say that it is."""
 
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+=-]{0,127}")
+_LABEL = re.compile(r"[A-Za-z0-9._:/@+=|~#*-]{1,128}")
 _DATA = re.compile(r"data:image/(?:png|jpe?g|webp|gif);base64,", re.IGNORECASE)
 _WITHIN = re.compile(
     r"data:image/[\w.+-]{1,32}(?:;[\w=.-]{1,64}){0,4};base64,([A-Za-z0-9+/]{32,}={0,2})",
