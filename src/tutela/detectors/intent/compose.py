@@ -135,6 +135,8 @@ class Facts:
                         continue
                 elif apart > 2 or taken not in taking:
                     continue
+                elif any(worn.end <= spot.start < taken.start for spot in scene["spot"]):
+                    continue
                 start, end = min(taken.start, worn.start), max(taken.end, worn.end)
                 found.append(Hit(start, end, worn.language))
                 break
