@@ -61,6 +61,15 @@ def psnr(one: Pixels, other: Pixels) -> float:
 SCENES = [scene(1), scene(2), scene(3, 512, 768)]
 MARKED = [embed(one, edited=number == 1) for number, one in enumerate(SCENES)]
 
+
+def framed(pixels: Pixels, more: float = 1.2) -> Pixels:
+    """On a grey page."""
+    height, width = pixels.shape[:2]
+    page = np.full((round(height * more), round(width * more), 3), 200, np.uint8)
+    page[10 : 10 + height, 30 : 30 + width] = pixels
+    return page
+
+
 CHANGES = {
     "nothing": lambda x: x,
     "jpeg 50": lambda x: jpeg(x, 50),
@@ -70,6 +79,7 @@ CHANGES = {
     "twice the size": lambda x: resized(x, 2),
     "80 % of each side": lambda x: cropped(x, 0.8),
     "a fifth of the area": lambda x: cropped(x, 0.2**0.5),
+    "within a larger picture": framed,
     "mirrored": lambda x: x[:, ::-1],
     "grey": lambda x: np.asarray(Image.fromarray(x).convert("L")),
     "darker": lambda x: (x * 0.7).astype(np.uint8),
@@ -139,47 +149,56 @@ def test_small_pictures_are_refused() -> None:
     assert detect(np.zeros((20, 20, 3), np.uint8)) is None
 
 
-def naive_spectrum(flat: NDArray[np.float32], kept: float) -> NDArray[np.complex128]:
+def naive_spectrum(flat: NDArray[np.float32], kept: float, most: int) -> NDArray[np.complex128]:
     """Each wave by its definition."""
     period = watermark.SIDE / watermark.TILES / kept
     y, x = (np.arange(side) + 0.5 - side / 2 for side in flat.shape)
-    found = np.zeros((watermark.MOST + 1, 2 * watermark.MOST + 1), complex)
-    for down in range(watermark.MOST + 1):
-        for across in range(-watermark.MOST, watermark.MOST + 1):
+    found = np.zeros((most + 1, 2 * most + 1), complex)
+    for down in range(most + 1):
+        for across in range(-most, most + 1):
             turns = np.exp(-2j * np.pi / period * (down * y[:, None] + across * x))
-            found[down, across + watermark.MOST] = (flat * turns).sum()
+            found[down, across + most] = (flat * turns).sum()
     return found
 
 
-def test_the_waves_are_those_of_their_definition() -> None:
+LOOKS = pytest.mark.parametrize("number", range(len(watermark.LOOKS)))
+
+
+@LOOKS
+def test_the_waves_are_those_of_their_definition(number: int) -> None:
     rng = np.random.default_rng(3)
     flat = rng.normal(size=(192, 250)).astype(np.float32)
-    spectra = watermark._spectra(flat)
-    for share in (0, 20, len(watermark.KEPT) - 1):
-        naive = naive_spectrum(flat, float(watermark.KEPT[share]))
+    look = watermark.LOOKS[number]
+    spectra = watermark._spectra(flat, number)
+    for share in (0, len(look.kept) - 1):
+        naive = naive_spectrum(flat, float(look.kept[share]), look.most)
         assert np.abs(spectra[share] - naive).max() < 0.05
 
 
-def test_the_best_place_is_the_one_that_a_sum_over_all_finds() -> None:
+@LOOKS
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_the_best_place_is_the_one_that_a_sum_over_all_finds(number: int, mirrored: bool) -> None:
     rng = np.random.default_rng(4)
     flat = rng.normal(size=(192, 192)).astype(np.float32)
-    softened = watermark._softened(watermark._spectra(flat))
-    waves = np.where(watermark.TELLS, 0, watermark.phases(watermark.PUBLIC))
-    tenth = np.arange(watermark.PLACES) / watermark.PLACES
-    best = (0.0, (0.0, 0.0, 0.0))
-    for share, kept in enumerate(watermark.KEPT):
-        seen = softened[share][watermark.DOWN, watermark.ACROSS + watermark.MOST]
-        agreed = seen * np.conj(waves)
-        columns = np.exp(2j * np.pi * np.outer(watermark.ACROSS, tenth))
-        rows = np.exp(2j * np.pi * np.outer(watermark.DOWN, tenth))
+    look = watermark.LOOKS[number]
+    softened = watermark._softened(watermark._spectra(flat, number), look.kept)
+    waves = watermark.phases(watermark.PUBLIC)
+    turned = softened[..., ::-1] if mirrored else softened
+    found = max(watermark._peaks(turned, waves, look, mirrored))
+    across, down = watermark.ACROSS[look.waves], watermark.DOWN[look.waves]
+    tried = np.arange(look.places) / look.places
+    columns = np.exp(2j * np.pi * np.outer(across, tried))
+    rows = np.exp(2j * np.pi * np.outer(down, tried))
+    best = (0.0, (mirrored, 0.0, 0.0, 0.0))
+    for share, kept in enumerate(look.kept):
+        seen = softened[share][down, (-across if mirrored else across) + look.most]
+        agreed = seen * np.conj(waves[look.waves])
         sums = np.real((agreed[:, None] * columns).T @ rows)
-        sums /= np.sqrt(np.square(np.abs(seen[~watermark.TELLS])).sum() / 2)
+        sums /= np.sqrt(np.square(np.abs(seen)).sum() / 2)
         at = np.unravel_index(sums.argmax(), sums.shape)
-        best = max(best, (float(sums.max()), (float(kept), tenth[at[0]], tenth[at[1]])))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(watermark, "WORTH", 0.0)
-        found = watermark._places(softened, watermark.phases(watermark.PUBLIC))
-    assert (False, *best[1]) in [(mirrored, *place) for mirrored, *place in found]
+        best = max(best, (float(sums.max()), (mirrored, float(kept), tried[at[0]], tried[at[1]])))
+    assert found[1] == best[1]
+    assert found[0] == pytest.approx(best[0], rel=1e-3)
 
 
 def test_the_bound_on_the_chance_holds_for_phases_drawn_evenly() -> None:
@@ -195,11 +214,7 @@ def test_the_bound_on_the_chance_holds_for_phases_drawn_evenly() -> None:
 
 def test_other_keys_agree_no_more_than_chance_lets_them() -> None:
     """What the bound rests on: a key knows nothing of a picture, marked by another or not."""
-    flat = watermark._flat(watermark._middle(watermark._small(MARKED[0])))
-    softened = watermark._softened(watermark._spectra(flat))
-    near = [
-        watermark._closely(flat, key, 0, 1, place)
-        for key in (b"key %d" % number for number in range(40))
-        for place in watermark._places(softened, watermark.phases(key))
-    ]
-    assert all(mark.chance > 1e-3 for mark in near)
+    near = [watermark.nearest(MARKED[0], (b"key %d" % number,)) for number in range(40)]
+    found = [mark for mark in near if mark is not None]
+    assert found
+    assert all(mark.chance > 1e-3 for mark in found)

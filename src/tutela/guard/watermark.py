@@ -3,7 +3,8 @@
 Waves of fixed frequencies are added to the brightness, relative to the picture's shorter side:
 those of a tile that repeats four times along it. Their phases are drawn from a key. A reader adds
 up how well the phases that it finds agree with the key's, at every place of the tile, for every
-share of the shorter side that a crop may have left, and mirrored. Resizing changes none of that.
+share of the shorter side that may be left or have been added, and mirrored. Resizing changes none
+of that.
 
 How likely a picture without the mark is taken for one that has it follows from the phases alone,
 which know nothing of any picture: `Mark.chance` bounds it for each picture, with every place that
@@ -15,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -33,7 +34,7 @@ LEAST_KEY: Final = 16
 """Bytes of an operator's own key, at least."""
 LEAST: Final = 256
 """Pixels of the shorter side below which a picture is not marked."""
-PSNR: Final = 39.0
+PSNR: Final = 40.0
 """Decibels between a picture and the marked one, at least."""
 STRENGTHS: Final = (0.7, 0.9, 1.2, 1.6)
 """Levels of 255, root mean square, that are added where a picture is even; the least that does."""
@@ -61,17 +62,19 @@ SIDE: Final = 192
 LONG: Final = 320
 SMALLEST: Final = 96
 """Pixels of the shorter side below which a picture is not read."""
-STEP: Final = 0.0145
-KEPT: Final = 1.008 - STEP * np.arange(42, dtype=np.float64)
-"""Shares of the shorter side that a crop may have left: 1 to 0.41."""
-PLACES: Final = 48
-"""Places of a tile that are tried, along each side."""
-NARROWER: Final = 8
-FINER: Final = 4
-"""Steps into which a step of shares, and one of places, are divided near the best."""
+STEP: Final = 0.02
+KEPT: Final = 1.36 - STEP * np.arange(48, dtype=np.float64)
+"""How long the shorter side may be, of what it was when the picture was marked: down to 0.42 in a
+part of it, up to 1.36 where it is shown within a larger one."""
+FINEST: Final = 0.46
+"""Cycles a pixel, as the picture is read, up to which waves are looked at."""
+NARROWER: Final = 10
+"""Steps into which a step of shares is divided near the best."""
+PLACES: Final = 192
+"""Places of a tile along each side that are told apart."""
 BEST: Final = 4
 """Best places that are looked at so closely."""
-WORTH: Final = 4.4
+WORTH: Final = 4.5
 """Standard deviations from which a place is worth that."""
 SOFTEN: Final = 0.4
 """Exponent on the strength of a wave that weighs its phase."""
@@ -91,7 +94,8 @@ class Mark:
     edited: bool | None
     """Whether a model edited the picture; False: it generated it; None: can't be told."""
     kept: float
-    """Share of the shorter side that is left of the picture that was marked."""
+    """The shorter side, of what it was when the picture was marked: less in a part of it, more
+    where it is shown within a larger one."""
     mirrored: bool
     key: int
     """Which of the keys that were looked for, from 0."""
@@ -110,8 +114,29 @@ ACROSS, DOWN = _lattice()
 COUNT: Final = len(ACROSS)
 MOST: Final = int(OUTER)
 TELLS = np.arange(COUNT) % TELLING == TELLING // 2
-TRIES: Final = 2 * (len(KEPT) * NARROWER) * (PLACES * FINER) ** 2
+TRIES: Final = 2 * (len(KEPT) + 1) * NARROWER * PLACES**2
 """Mirrorings, shares and places that a picture may be compared at, for one key."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A first, coarse look for the mark."""
+
+    kept: NDArray[np.float64]
+    most: int
+    """Cycles a tile up to which waves are looked at."""
+    places: int
+    """Places of a tile that are tried, along each side."""
+
+    @property
+    def waves(self) -> NDArray[np.bool_]:
+        """Which of the waves."""
+        inside = np.hypot(ACROSS, DOWN) < self.most + 0.5
+        return np.asarray(inside & ~TELLS, np.bool_)
+
+
+LOOKS: Final = (Look(KEPT[KEPT >= 0.75], 14, 32), Look(KEPT[KEPT < 0.75], MOST, 48))
+"""In a small part the shorter waves are seen too, and needed."""
 
 
 @cache
@@ -255,7 +280,7 @@ def nearest(
     The first of which the chance is `enough` will do.
     """
     flat = _flat(_middle(_small(picture)))
-    softened = _softened(_spectra(flat))
+    softened = [_softened(_spectra(flat, i), look.kept) for i, look in enumerate(LOOKS)]
     found: Mark | None = None
     for number, key in enumerate(keys):
         for place in _places(softened, phases(key)):
@@ -311,78 +336,99 @@ def _mean(values: Floats, reach: int) -> Floats:
 
 
 @cache
-def _tables() -> tuple[Floats, Floats]:
-    """Cosines and negative sines of each cycle down, (shares · 2 · cycles, `LONG`), and the cosines
-    and sines of each across, (shares, `LONG`, 2 · cycles)."""
-    turns = _bases(LONG, KEPT)
-    down = np.concatenate([turns.real, -turns.imag], axis=1)
-    across = np.concatenate([turns.real, turns.imag], axis=1)
-    return down.reshape(-1, LONG), np.ascontiguousarray(across.transpose(0, 2, 1))
+def _tables(number: int) -> tuple[Floats, Floats]:
+    """What `_spectrum` takes for one of `LOOKS` and a picture of `LONG` pixels on both sides."""
+    look = LOOKS[number]
+    return _down(LONG, look.kept, look.most), _across(LONG, look.kept, look.most)
 
 
-def _bases(length: int, kept: NDArray[np.float64]) -> Waves:
+def _down(length: int, kept: NDArray[np.float64], most: int) -> Floats:
+    """Cosines and negative sines of 0 to `most` cycles: (shares · 2 · cycles, length)."""
+    turns = _bases(length, kept, most)
+    return np.concatenate([turns.real, -turns.imag], axis=1).reshape(-1, length)
+
+
+def _across(length: int, kept: NDArray[np.float64], most: int) -> Floats:
+    """Cosines and sines of 0 to `most` cycles: (shares, length, 2 · cycles)."""
+    turns = _bases(length, kept, most)
+    return np.ascontiguousarray(np.concatenate([turns.real, turns.imag], axis=1).swapaxes(1, 2))
+
+
+def _bases(length: int, kept: NDArray[np.float64], most: int) -> Waves:
     """exp(2πi · cycles · place / period) for each share kept: (shares, cycles, length)."""
-    period = SIDE / TILES / kept
     places = np.arange(length) + 0.5 - length / 2
-    one = np.exp(2j * np.pi * places / period[:, None])
-    turns = np.ones((len(kept), MOST + 1, length), np.complex128)
+    one = np.exp(2j * np.pi * TILES / SIDE * kept[:, None] * places)
+    turns = np.ones((len(kept), most + 1, length), np.complex128)
     turns[:, 1:] = one[:, None]
     return np.cumprod(turns, axis=1).astype(np.complex64)
 
 
-def _spectra(flat: Floats) -> Waves:
-    """The waves of a picture at each share of `KEPT`: (shares, 1 + `MOST`, 1 + 2 · `MOST`)."""
-    down, across = _tables()
+def _spectra(flat: Floats, number: int) -> Waves:
+    """The waves of one of `LOOKS` at each of its shares: (shares, 1 + most, 1 + 2 · most)."""
+    down, across = _tables(number)
     top, left = ((LONG - side) // 2 for side in flat.shape)
     return _spectrum(
-        flat,
-        down[:, top : top + flat.shape[0]],
-        across[:, left : left + flat.shape[1]],
+        flat, down[:, top : top + flat.shape[0]], across[:, left : left + flat.shape[1]]
     )
 
 
 def _spectrum(flat: Floats, down: Floats, across: Floats) -> Waves:
-    half = MOST + 1
+    """The waves of 0 to `most` cycles down and -`most` to `most` across, one picture a share."""
+    half = across.shape[2] // 2
+    most = half - 1
     rows = (down @ flat).reshape(len(across), 2 * half, flat.shape[1])
     whole = rows @ across
     cosine, sine = whole[:, :half], whole[:, half:]
-    found = np.empty((len(across), half, 2 * MOST + 1), np.complex64)
-    found.real[..., MOST:] = cosine[..., :half] + sine[..., half:]
-    found.imag[..., MOST:] = sine[..., :half] - cosine[..., half:]
-    found.real[..., MOST::-1] = cosine[..., :half] - sine[..., half:]
-    found.imag[..., MOST::-1] = sine[..., :half] + cosine[..., half:]
+    found = np.empty((len(across), half, 2 * most + 1), np.complex64)
+    found.real[..., most:] = cosine[..., :half] + sine[..., half:]
+    found.imag[..., most:] = sine[..., :half] - cosine[..., half:]
+    found.real[..., most::-1] = cosine[..., :half] - sine[..., half:]
+    found.imag[..., most::-1] = sine[..., :half] + cosine[..., half:]
     return found
 
 
-def _softened(spectra: Waves) -> Waves:
-    """Phases as they are, strengths evened out, so that no few waves decide."""
-    strength = np.abs(spectra)
-    return spectra * np.maximum(strength, np.float32(1e-6)) ** np.float32(SOFTEN - 1)
+def _softened(spectra: Waves, kept: NDArray[np.float64]) -> Waves:
+    """Phases as they are, strengths evened out, so that no few waves decide; none that is finer
+    than the picture shows at that share."""
+    most = spectra.shape[1] - 1
+    length = np.hypot(np.arange(-most, most + 1), np.arange(most + 1)[:, None])
+    strength = np.maximum(np.abs(spectra), np.float32(1e-6)) ** np.float32(SOFTEN - 1)
+    strength[length * kept[:, None, None] > FINEST * SIDE / TILES] = 0
+    return spectra * strength
 
 
 Place = tuple[bool, float, float, float]
 """Mirrored, share kept, and place across and down, in tiles."""
 
 
-def _places(softened: Waves, waves: Waves) -> list[Place]:
+def _places(softened: Sequence[Waves], waves: Waves) -> list[Place]:
     """The best places, where a picture seems most to have these waves."""
-    found: list[tuple[float, Place]] = []
-    for mirrored in (False, True):
-        seen = (softened[..., ::-1] if mirrored else softened)[:, DOWN, ACROSS + MOST]
-        spread = np.sqrt(np.square(np.abs(seen[:, ~TELLS])).sum(axis=1) / 2)
-        # The inverse transform takes a wave without its mirror image at half, but for these.
-        agreed = seen * np.conj(waves) * np.where(TELLS, 0, np.where(DOWN == 0, 2, 1))
-        grid = np.zeros((len(KEPT), PLACES, PLACES // 2 + 1), np.complex64)
-        grid[:, ACROSS % PLACES, DOWN] = agreed
-        sums = np.fft.irfft2(grid, s=(PLACES, PLACES)).reshape(len(KEPT), -1)
-        at = sums.argmax(axis=1)
-        heights = sums.max(axis=1) * (PLACES**2 / 2) / np.maximum(spread, 1e-9)
-        for share in np.argsort(heights)[-BEST:]:
-            across, down = divmod(int(at[share]), PLACES)
-            place = mirrored, float(KEPT[share]), across / PLACES, down / PLACES
-            found.append((float(heights[share]), place))
+    found = [
+        seen
+        for spectra, look in zip(softened, LOOKS, strict=True)
+        for mirrored in (False, True)
+        for seen in _peaks(spectra[..., ::-1] if mirrored else spectra, waves, look, mirrored)
+    ]
     found.sort(reverse=True)
     return [place for height, place in found[:BEST] if height >= WORTH]
+
+
+def _peaks(
+    spectra: Waves, waves: Waves, look: Look, mirrored: bool
+) -> Iterator[tuple[float, Place]]:
+    """The best place at each share, with its height in standard deviations."""
+    across, down = ACROSS[look.waves], DOWN[look.waves]
+    seen = spectra[:, down, across + look.most]
+    spread = np.sqrt(np.square(np.abs(seen)).sum(axis=1) / 2)
+    # The inverse transform takes a wave without its mirror image at half, but for these.
+    wanted = np.conj(waves[look.waves]) * np.where(down == 0, 2, 1).astype(np.float32)
+    grid = np.zeros((len(seen), look.places, look.places // 2 + 1), np.complex64)
+    grid[:, across % look.places, down] = seen * wanted
+    sums = np.fft.irfft2(grid, s=(look.places, look.places)).reshape(len(seen), -1)
+    heights = sums.max(axis=1) * (look.places**2 / 2) / np.maximum(spread, 1e-9)
+    for kept, height, at in zip(look.kept, heights, sums.argmax(axis=1), strict=True):
+        row, column = divmod(int(at), look.places)
+        yield float(height), (mirrored, float(kept), row / look.places, column / look.places)
 
 
 def _closely(flat: Floats, key: bytes, number: int, keys: int, place: Place) -> Mark:
@@ -390,20 +436,16 @@ def _closely(flat: Floats, key: bytes, number: int, keys: int, place: Place) -> 
     mirrored, kept, across, down = place
     waves = phases(key)
     near = kept + STEP / NARROWER * np.arange(-NARROWER // 2 - 1, NARROWER // 2 + 2, dtype=float)
-    rows, columns = (_bases(side, near) for side in flat.shape)
-    spectra = _softened(
-        _spectrum(
-            flat,
-            np.concatenate([rows.real, -rows.imag], axis=1).reshape(-1, flat.shape[0]),
-            np.concatenate([columns.real, columns.imag], axis=1).transpose(0, 2, 1),
-        )
-    )
+    high, wide = flat.shape
+    spectra = _spectrum(flat, _down(high, near, MOST), _across(wide, near, MOST))
+    spectra = _softened(spectra, near)
     agreed = np.zeros_like(spectra)
     seen = spectra[..., ::-1] if mirrored else spectra
     agreed[:, DOWN, ACROSS + MOST] = seen[:, DOWN, ACROSS + MOST] * np.conj(waves)
     telling = agreed[:, DOWN, ACROSS + MOST][:, TELLS]
     agreed[:, DOWN[TELLS], ACROSS[TELLS] + MOST] = 0
-    steps = np.arange(-FINER, FINER + 1) / (PLACES * FINER)
+    finer = PLACES // min(look.places for look in LOOKS)
+    steps = np.arange(-finer, finer + 1) / PLACES
     lower = np.exp(2j * np.pi * np.outer(down + steps, np.arange(MOST + 1)))
     aside = np.exp(2j * np.pi * np.outer(across + steps, np.arange(-MOST, MOST + 1)))
     sums = (lower.astype(np.complex64) @ agreed @ aside.T.astype(np.complex64)).real
