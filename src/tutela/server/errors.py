@@ -38,6 +38,7 @@ STATUS: Mapping[type[errors.TutelaError], tuple[int, str]] = {
     errors.ReceiptInvalid: (500, "internal"),
     errors.FetchRefused: (422, "fetch-refused"),
     errors.RequestRefused: (500, "internal"),
+    errors.MarkingFailed: (500, "internal"),
     errors.OutputRefused: (500, "internal"),
     errors.AccessDenied: (401, "access-denied"),
     errors.TutelaError: (500, "internal"),
