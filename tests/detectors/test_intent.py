@@ -141,7 +141,7 @@ JUSTIFICATIONS = [
     "homework",
 ]
 PADDING = (
-    "The harvest was late that year, and the village waited for the rain to stop. Every morning the "
+    "The harvest was late that year, and the village waited for the rain to stop. Each morning the "
     "baker opened his shop at six, and the smell of bread went down the street to the river. "
 )
 ASKED = [(kind, text) for kind, texts in REFUSED.items() for text in texts]

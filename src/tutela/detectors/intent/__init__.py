@@ -17,10 +17,11 @@ from typing import Final
 
 from tutela.detectors import Options, Sight, Subject
 from tutela.detectors.intent.compose import CORE, MET, Found, combinations
+from tutela.detectors.intent.language import identify
 from tutela.detectors.intent.scene import WINDOW, Scene
 from tutela.detectors.intent.words import split, vocabulary
 from tutela.findings import INTENTS, LANGUAGE, Finding
-from tutela.media.text import readings
+from tutela.media.text import plain, readings
 from tutela.media.types import MediaFacts
 
 __all__ = ["INTENT", "Assessment", "Intent", "judge"]
@@ -89,8 +90,13 @@ def judge(texts: Sequence[str], unwanted: str = "") -> Assessment:
                     if likely >= LEAST:
                         why |= dict.fromkeys(names)
                         why[f"reading: {reading.how}"] = None
-    made = {kind: round(likely, 4) for kind, likely in scores.items()}
-    return Assessment(made, why=tuple(why))
+    said = identify(plain("\n".join(texts)))
+    return Assessment(
+        {kind: round(likely, 4) for kind, likely in scores.items()},
+        said.code,
+        round(said.likelihood, 4),
+        tuple(why),
+    )
 
 
 def scenes(pieces: Iterable[str], unwanted: bool = False) -> Iterator[Found]:

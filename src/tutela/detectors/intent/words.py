@@ -179,8 +179,6 @@ class Words:
         shared = self._shared()
         for number, lexicon in enumerate(self.lexicons):
             self._add(number, lexicon, shared)
-        self.frequent = tuple((one.language, frozenset(one.common)) for one in self.lexicons)
-        """The most frequent words of each language."""
         self.naming = frozenset(
             number for number, lexicon in enumerate(self.lexicons) if lexicon.strict
         )
@@ -215,14 +213,19 @@ class Words:
             place += CHARACTER if len(word) == 1 and not word.isascii() else 1.0
             for language, weight in what.common:
                 spoken[language] += weight
-        roles = self._walk(known, sentences, _home(spoken))
+        roles = self._walk(known, sentences, clauses, _home(spoken))
         return Text(words, places, sentences, clauses, roles, tuple(spoken))
 
     def _walk(
-        self, known: Sequence[_Known], sentences: Sequence[int], home: Sequence[bool]
+        self,
+        known: Sequence[_Known],
+        sentences: Sequence[int],
+        clauses: Sequence[int],
+        home: Sequence[bool],
     ) -> list[list[Hit]]:
         found: list[dict[int, Hit]] = [{} for _ in ALL]
         age, grown, grade = NUMBER[AGE], NUMBER[GROWN], NUMBER[GRADE]
+        hiding = [NUMBER[name] for name in HIDING]
         count = len(known)
         for start, what in enumerate(known):
             stack = [(node, start + 1, what.value) for node in what.starts]
@@ -232,6 +235,8 @@ class Words:
                     if not home[language] and (
                         bound or (at == start + 1 and what.everyday - {language})
                     ):
+                        continue
+                    if role in hiding and clauses[start] != clauses[at - 1]:
                         continue
                     if role in (age, grade):
                         years = value if fixed < 0 else fixed
