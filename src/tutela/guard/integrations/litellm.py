@@ -16,13 +16,13 @@ from litellm.exceptions import GuardrailRaisedException
 from litellm.integrations.custom_guardrail import CustomGuardrail
 from litellm.types.guardrails import GuardrailEventHooks
 
-from tutela import guard
 from tutela.content import Context
 from tutela.errors import OutputRefused, RequestRefused, TutelaError
 from tutela.guard.gate import Gate, Operation
 from tutela.guard.integrations.litellm_http import UNJUDGED, account_of, judge_made
 from tutela.guard.integrations.payloads import PLAIN, Payload
 from tutela.guard.integrations.values import allowed
+from tutela.settings import load
 
 HOOKS: Final = [GuardrailEventHooks.pre_call, GuardrailEventHooks.post_call]
 """Before the model is called, and before its answer leaves. Beside the call is too late."""
@@ -40,14 +40,15 @@ class TutelaGuardrail(CustomGuardrail):
 
     It has no hook beside the call: a request that is refused has then reached the model. Every
     field of a request is judged, whatever the kind of call; `vouched` names fields that pass
-    unexamined. An answer that streams is held until it is whole.
+    unexamined. An answer that streams is held until it is whole. Without a `gate`, one is opened as
+    `tutela.toml` and the environment say.
     """
 
     def __init__(self, gate: Gate | None = None, vouched: Iterable[str] = (), **given: Any) -> None:
         given.setdefault("supported_event_hooks", HOOKS)
         given.setdefault("event_hook", HOOKS)
         super().__init__(**given)
-        self._gate = gate or guard.open()
+        self._gate = gate or Gate(load())
         self._vouched = frozenset(vouched)
 
     async def async_pre_call_hook(

@@ -13,6 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
+from tutela.errors import MarkingFailed
+from tutela.guard import watermark
+from tutela.guard.gate import Gate
+
 Pixels = NDArray[np.uint8]
 Change = Callable[[Pixels], Pixels]
 """From sRGB, uint8 (height, width, 3), to the same: a watermark, for one."""
@@ -97,6 +101,23 @@ def changed(picture: Any, change: Change) -> Any:
     if turned:
         back = np.ascontiguousarray(np.moveaxis(back, -1, -3))
     return picture.new_tensor(back) if is_tensor(picture) else back
+
+
+def watermarking(gate: Gate, *, edited: bool = False) -> Change:
+    """Puts the watermark that the settings name into pictures, which says a model made them.
+
+    `edited`: a model changed pictures that it was given. Raises `MarkingFailed` for one that is too
+    small.
+    """
+    key = watermark.keys(gate.settings.watermark_key)[-1]
+
+    def change(pixels: Pixels) -> Pixels:
+        try:
+            return watermark.embed(pixels, edited=edited, key=key)
+        except ValueError as error:
+            raise MarkingFailed(f"{error}; make it larger") from error
+
+    return change
 
 
 def _changed(pixels: Pixels, change: Change) -> Pixels:
