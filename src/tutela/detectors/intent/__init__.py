@@ -78,7 +78,7 @@ def judge(texts: Sequence[str], unwanted: str = "") -> Assessment:
     why: dict[str, None] = {}
     seen: set[tuple[str, ...]] = set()
     for text in _together(texts):
-        for reading in readings(text):
+        for reading in readings(text, vocabulary().telling):
             pieces = tuple(split(reading.text))
             if pieces in seen:
                 continue

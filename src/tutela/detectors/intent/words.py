@@ -179,6 +179,10 @@ class Words:
         shared = self._shared()
         for number, lexicon in enumerate(self.lexicons):
             self._add(number, lexicon, shared)
+        self.telling = frozenset(
+            word for word in (*self._exact, *self._begins) if len(word) > 2 and word.isalpha()
+        )
+        """The words of all entries: by them disguised spelling is told."""
         self.naming = frozenset(
             number for number, lexicon in enumerate(self.lexicons) if lexicon.strict
         )
