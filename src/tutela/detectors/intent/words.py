@@ -395,7 +395,8 @@ class Words:
             plain in shared or entry in lexicon.homographs or plain in lexicon.homographs
         )
         self._path(number, role, entry, bound, age)
-        folded = fold(entry)
+        # Without its marks a word of Thai or Japanese is a piece of many others.
+        folded = entry if lexicon.unspaced else fold(entry)
         if folded != entry:
             short = len(folded.replace(" ", "").rstrip("*")) <= SHORT
             weak = short or (
