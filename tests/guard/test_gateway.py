@@ -347,6 +347,21 @@ def test_a_picture_in_a_chat_s_answer(
         ask_chat(client, "Draw.")
 
 
+def test_a_picture_that_is_spelt_out_in_a_stream(serve: Serve, upstream: FakeOpenAI) -> None:
+    with client_of(serve(judge=Judged.ALL)) as client:
+        for data, passes in ((picture("cat"), True), (trigger.picture(), False)):
+            url = shown(data)["image_url"]["url"]
+            upstream.say = " ".join(url[at : at + 400] for at in range(0, len(url), 400))
+            try:
+                got = "".join(
+                    chunk.choices[0].delta.content or ""
+                    for chunk in ask_chat(client, "Draw.", stream=True)
+                )
+            except openai.APIError:
+                got = ""
+            assert got == (url if passes else "")
+
+
 def test_pictures_are_marked(serve: Serve, upstream: FakeOpenAI) -> None:
     def mark(data: bytes, *, edited: bool = False) -> bytes:
         assert data in upstream.pictures

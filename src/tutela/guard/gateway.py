@@ -46,6 +46,7 @@ from tutela.guard.openai_answers import (
     refusal,
     texts,
     without_texts,
+    words,
 )
 from tutela.guard.openai_requests import Asked
 from tutela.guard.reading import Unexamined, media_of
@@ -454,6 +455,8 @@ class Gateway:
                 kept.append(event.written())
                 call.take(len(kept[-1]))
             if keep:
+                # Also a picture that was spelt out in pieces.
+                await self._clear(call, said.texts())
                 await self._say(call, said.texts())
                 await call.durable()
             for one in kept:
@@ -504,9 +507,10 @@ class Gateway:
 
     async def _say(self, call: Call, written: list[str]) -> None:
         """Judge what the model wrote. Raises `Refused`."""
-        if not any(written):
+        said = tuple(filter(None, map(words, written)))
+        if not said:
             return
-        request = Request(tuple(written), operation=Operation.CHAT, context=call.context)
+        request = Request(said, operation=Operation.CHAT, context=call.context)
         await self._pass(call, request, "text")
 
 

@@ -145,6 +145,11 @@ def _bytes(text: str) -> bytes:
         raise UpstreamFailed("a picture that is no base64") from None
 
 
+def words(text: str) -> str:
+    """A text without the pictures that are written into it, which are judged as pictures."""
+    return "" if _BASE64.fullmatch(text) else _DATA_URL.sub(" ", text).strip()
+
+
 def texts(document: Any, family: Family) -> list[str]:
     """What the model wrote, in a whole answer."""
     found: list[str] = []
