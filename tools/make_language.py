@@ -31,6 +31,9 @@ NEAR = {"gl", "ast", "ia", "io", "ca", "ca@valencia", "af", "fy", "lb", "br", "e
 """Too near to a covered language, or too mixed, to be called unreadable: not learnt from."""
 EDGE = 1.2
 """The most that one run of letters may weigh."""
+DROPPED = 0.5
+ROUNDS = 3
+"""Ways in which messages of other languages are cut into stretches."""
 
 
 def translations() -> Iterator[tuple[str, str]]:
@@ -68,7 +71,7 @@ def scrambled(text: str, rng: np.random.Generator) -> str:
     if kind == 0:
         return text.translate(str.maketrans("".join(letters), "".join(rng.permutation(letters))))
     if kind == 1:
-        return "".join(str(rng.choice(letters)) if c in letters else c for c in text)
+        return "".join(letters[rng.integers(26)] if "a" <= c <= "z" else c for c in text)
     return "".join(
         "".join(rng.permutation(list(word))) if len(word) > 2 else word
         for word in re.split("( )", text)
@@ -94,15 +97,17 @@ def gather(texts: list[str], rng: np.random.Generator) -> tuple[list[str], list[
         base = re.split("[_@]", code)[0]
         if code in NEAR or base in NEAR:
             continue
-        run = list(windows(" ".join(dict.fromkeys(messages)), rng))
+        run: list[str] = []
+        for _ in range(1 if base in COVERED else ROUNDS):
+            run += windows(" ".join(rng.permutation(list(dict.fromkeys(messages))).tolist()), rng)
         (covered if base in COVERED else others).extend(run)
     code_lines = []
     for file in sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))[:120]:
         code_lines += list(windows(bare(file.read_text("utf-8", "replace")), rng))
     lines = [line for text in texts for line in windows(bare(text), rng)]
-    words = lexicon_words()
+    words = np.array(lexicon_words())
     tags = [" ".join(rng.choice(words, int(rng.integers(4, 9)))) for _ in range(30_000)]
-    some = sorted({word for line in [*code_lines, *lines] for word in line.split()})
+    some = np.array(sorted({word for line in [*code_lines, *lines] for word in line.split()}))
     tags += [" ".join(rng.choice(some, int(rng.integers(4, 9)))) for _ in range(30_000)]
     latin = [line for line in covered if line.isascii()]
     others += [scrambled(str(line), rng) for line in rng.choice(latin, 15_000)]
@@ -129,7 +134,13 @@ def learn(covered: list[str], others: list[str], rng: np.random.Generator) -> np
             sizes = np.array([len(each) for each in chosen])
             flat = np.concatenate(chosen)
             owner = np.repeat(np.arange(len(batch)), sizes)
-            total = np.bincount(owner, weights[flat], len(batch)) - language.DRIFT * sizes / 2
+            # Half of the runs are left out each time, so that none is relied on.
+            keep = rng.random(len(flat)) > DROPPED
+            flat, owner = flat[keep], owner[keep]
+            total = (
+                np.bincount(owner, weights[flat] / (1 - DROPPED), len(batch))
+                - language.DRIFT * sizes / 2
+            )
             off = (1 / (1 + np.exp(-np.clip(total, -30, 30))) - truth[batch]) * say[batch]
             slope = np.bincount(flat, off[owner], 2 * size) / len(batch) + 2e-6 * weights
             step += 1

@@ -87,7 +87,7 @@ DISGUISES: dict[str, Callable[[str], str]] = {
     "small capitals": lambda t: t.translate(str.maketrans("abcdelnoprt", "ᴀʙᴄᴅᴇʟɴᴏᴘʀᴛ")),
     "raised": lambda t: t.translate(str.maketrans("abcdeilnoprt", "ᵃᵇᶜᵈᵉⁱˡⁿᵒᵖʳᵗ")),
     "upside down": lambda t: t.translate(
-        str.maketrans("abcdehilnoprty", "ɐqɔpǝɥᴉluodɹʇʎ")
+        str.maketrans("abcdefghijkmnopqrtuvwy", "ɐqɔpǝɟƃɥᴉɾʞɯuodbɹʇnʌʍʎ")
     )[::-1],
     "Braille": lambda t: t.translate(
         str.maketrans("abcdehilnoprty", "⠁⠃⠉⠙⠑⠓⠊⠇⠝⠕⠏⠗⠞⠽")
@@ -121,7 +121,7 @@ DISGUISES: dict[str, Callable[[str], str]] = {
     "repeated": lambda t: t.replace("i", "iii").replace("e", "eeee").replace("a", "aaa"),
     "doubled": lambda t: "".join(2 * c if c.isalpha() else c for c in t),
 }  # fmt: skip
-NEEDS_WORDS = {"spaces alone", "dashes alone", "halves", "lines broken", "starred", "doubled"}
+NEEDS_WORDS = {"spaces alone", "dashes alone", "halves", "lines broken", "starred"}
 LAYERS = {
     "digits in base64": ("digits", "base64"),
     "rot13 in base64": ("rot13", "base64"),

@@ -270,9 +270,9 @@ _DRAWN: Final = tuple(
 _CAUSE = re.compile(r"[aAhfcs][0$]{1,8}[aAhfcs0]|[0$]{1,8}[aAhfcs]|[aAhfcs][0$]")
 _CHUNK = re.compile(r"[^\s,;:\"?._/\u2010-\u2015-]+")
 _AMOUNT = re.compile(
-    r"\d+(?:k|p|d|x|mm|cm|m|km|mp|px|st|nd|rd|th|s|yo|y|yr|yrs|years?|girls?|boys?|others?|fps|hz"
+    r"\d+(?:k|p|d|x|mm|cm|m|km|mp|px|th|s|yo|y|yr|yrs|years?|girls?|boys?|others?|fps|hz"
     r"|khz|mhz|ghz|gb|mb|kb|tb|bit|h|hrs?|mins?|secs?|am|pm|kg|g|lbs?|ft|in|inch|pcs?|ml|l|w|v|b|t"
-    r"|f|c|a|e|r|n|er|ers|weeks?|months?|days?)|\d+x\d+(?:px)?"
+    r"|f|c|a|e|r|n|er|ers|weeks?|months?|days?)|\d+x\d+(?:px)?|\d*(?:1st|2nd|3rd)"
 )
 _MODEL = re.compile(r"[a-z]\d+|[a-z]{2}\d|[a-z]+\d{3,}")
 _AGAIN = re.compile(r"([^\W\d_])\1{2,}")
@@ -343,6 +343,8 @@ def _single(text: str, words: frozenset[str], other: bool) -> str:
 
     def turn(match: re.Match[str]) -> str:
         token = match[0]
+        if len(token) > 5 and token[::2] == token[1::2]:
+            return token[::2]
         if _AGAIN.search(token):
             once, twice = _AGAIN.sub(r"\1", token), _AGAIN.sub(r"\1\1", token)
             if once in words:

@@ -21,13 +21,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tutela.detectors.intent.lexicon import shipped
+
 SIZE: Final = 1 << 15
 """Weights of runs of three letters, and as many of four."""
 SCALE: Final = 32.0
 """A weight of 1, as it is stored: one byte each."""
-DRIFT: Final = 0.08
+DRIFT: Final = 0.04
 """What each letter counts for a covered language, by itself."""
-LIMIT: Final = 8.0
+LIMIT: Final = 7.5
 """Weight of a stretch that makes a text unreadable …"""
 WIDTH: Final = 1.0
 """… and how fast the likelihood rises around it."""
@@ -70,9 +72,9 @@ class Language:
     """Whether a lexicon covers it, or it is too short or too neutral to tell."""
 
 
-def identify(text: str, common: Sequence[tuple[str, frozenset[str]]] = ()) -> Language:
-    """The language of a text in lower case. `common`: languages and their most frequent words."""
-    foreign = len(_UNCOVERED.findall(text)) if not text.isascii() else 0
+def identify(text: str) -> Language:
+    """The language of a text. Give it the `plain` reading: lower-case, without what is not seen."""
+    foreign = 0 if text.isascii() else len(_UNCOVERED.findall(text))
     if foreign and (foreign >= FOREIGN or 2 * foreign >= sum(map(str.isalpha, text))):
         return Language("und", 1.0, False)
     letters = _SHARED.sub(" ", text.lower())
@@ -81,7 +83,7 @@ def identify(text: str, common: Sequence[tuple[str, frozenset[str]]] = ()) -> La
     if len(words) >= FEWEST:
         likelihood = float(1 / (1 + np.exp((LIMIT - against(letters)) / WIDTH)))
     readable = likelihood < 0.5
-    return Language(_code(text, words, common) if readable else "und", likelihood, readable)
+    return Language(_code(text, words) if readable else "und", likelihood, readable)
 
 
 def against(letters: str) -> float:
@@ -111,12 +113,18 @@ def _weights() -> NDArray[np.int8]:
     return np.frombuffer(data, np.int8).reshape(2, SIZE)
 
 
-def _code(text: str, words: Sequence[str], common: Sequence[tuple[str, frozenset[str]]]) -> str:
+@cache
+def _common() -> tuple[tuple[str, frozenset[str]], ...]:
+    """Languages and their most frequent words."""
+    return tuple((lexicon.language, frozenset(lexicon.common)) for lexicon in shipped())
+
+
+def _code(text: str, words: Sequence[str]) -> str:
     if not text.isascii():
         for code, letters in _SCRIPTS:
             if letters.search(text):
                 return code
     found = set(words)
-    counts = {code: len(found & frequent) for code, frequent in common}
-    best = max(counts, key=lambda code: counts[code], default="und")
-    return best if counts.get(best) else "und"
+    counts = {code: len(found & frequent) for code, frequent in _common()}
+    best = max(counts, key=lambda code: counts[code])
+    return best if counts[best] else "und"
