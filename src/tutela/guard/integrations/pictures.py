@@ -58,8 +58,10 @@ def encoded(picture: Any) -> list[bytes]:
     return [_png(seen) for made in _images(picture) for seen in _seen(made)]
 
 
-def covered(masks: Iterable[Any], *, painted: bool = False) -> bytes:
+def covered(masks: Iterable[Any], *, painted: bool = False) -> bytes | None:
     """One PNG, white where any of these masks is: what may be repainted. Raises `Unshaped`.
+
+    None where no mask is white anywhere: a program that leaves it out changes the whole picture.
 
     With `painted`, a mask with transparency counts where it is not transparent, whatever its
     colour: layers that a person paints on.
@@ -73,9 +75,7 @@ def covered(masks: Iterable[Any], *, painted: bool = False) -> bytes:
             else:
                 fitted = grey if grey.size == whole.size else grey.resize(whole.size)
                 whole = ImageChops.lighter(whole, fitted)
-    if whole is None:
-        raise Unshaped("no mask")
-    return _png(whole)
+    return _png(whole) if whole is not None and whole.getbbox() else None
 
 
 def changed(picture: Any, change: Change) -> Any:

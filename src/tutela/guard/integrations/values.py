@@ -70,6 +70,9 @@ _WORDS: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 class Given:
     """Reads what a model is given. `request` is what the gate is to judge of it."""
 
+    arrays_shown = False
+    """Whether every array of two dimensions and more is a picture, whatever its name."""
+
     def __init__(self, vouched: Iterable[str] = (), plain: Iterable[str] = ()) -> None:
         self._vouched = frozenset(vouched)
         self._plain = frozenset(plain)
@@ -100,7 +103,7 @@ class Given:
             texts=tuple(dict.fromkeys(texts)),
             unwanted="" if self._turned else "\n".join(self.unwanted),
             images=tuple(dict.fromkeys(self.images)),
-            mask=self.mask or (covered(self._masks) if self._masks else None),
+            mask=self.mask or covered(self._masks),
             operation=operation or (Operation.EDIT if self.images else Operation.GENERATE),
             context=context or Context(),
         )
@@ -183,7 +186,7 @@ class Given:
             if value.ndim <= 1:
                 self._row(words, name, value.reshape(-1).tolist(), top, 1)
                 return
-            if not words & SHOWN:
+            if not (words & SHOWN or self.arrays_shown):
                 raise self.unexaminable(top, "it is an array that may be a picture or not")
         if words & _MASKS:
             if self.mask is not None:
@@ -230,32 +233,43 @@ class Made:
 
     def passed(self, made: Any) -> Any:
         """What was made, once all of it is allowed. Raises `OutputRefused`."""
-        pictures = list(self._pictures("images", made, DEPTH))
+        pictures = list(self.pictures("images", made, DEPTH))
         judge_outputs(self._gate, pictures, self._context)
         return self._marked("images", made) if self._mark else made
 
-    def _pictures(self, name: str, value: Any, depth: int) -> Iterator[bytes]:
+    def pictures(self, name: str, value: Any, depth: int) -> Iterator[bytes]:
+        """Every picture in a value, encoded. Raises `OutputRefused`."""
         words = words_of(name)
         if name in self._vouched or value is None or isinstance(value, bool | Number | np.number):
             return
         if isinstance(value, Image.Image) or is_array(value):
             if not isinstance(value, Image.Image) and (words & _OPAQUE or value.ndim < 2):
-                raise self._hidden(name)
+                raise self.hidden(name)
             try:
                 yield from encoded(value)
             except Unshaped as error:
-                raise self._hidden(name) from error
+                raise self.hidden(name) from error
         elif isinstance(value, Mapping) and depth:
             for key, one in value.items():
-                yield from self._pictures(str(key), one, depth - 1)
+                yield from self.pictures(str(key), one, depth - 1)
         elif isinstance(value, list | tuple) and depth:
             for one in value:
-                yield from self._pictures(name, one, depth - 1)
+                yield from self.pictures(name, one, depth - 1)
         else:
-            raise self._hidden(name)
+            yield from self.other(name, value, depth)
+
+    def opened(self, value: Any) -> Any:
+        """The picture that a value stands for, where it is to be marked; else the value."""
+        return value
+
+    def other(self, name: str, value: Any, depth: int) -> Iterator[bytes]:
+        """The pictures in what is of no kind that is known. Raises `OutputRefused`."""
+        del value, depth
+        raise self.hidden(name)
 
     def _marked(self, name: str, value: Any) -> Any:
         assert self._mark is not None
+        value = self.opened(value)
         if name in self._vouched:
             return value
         if isinstance(value, Image.Image) or is_array(value):
@@ -268,7 +282,8 @@ class Made:
             return type(value)([self._marked(name, one) for one in value])
         return value
 
-    def _hidden(self, name: str) -> OutputRefused:
+    def hidden(self, name: str) -> OutputRefused:
+        """The error for what can't be examined."""
         return OutputRefused(
             message=f"What was made has {name!r}, which can't be examined: ask for pictures, or "
             "vouch for it by name"
