@@ -62,19 +62,19 @@ SIDE: Final = 192
 LONG: Final = 320
 SMALLEST: Final = 96
 """Pixels of the shorter side below which a picture is not read."""
-STEP: Final = 0.02
-KEPT: Final = 1.36 - STEP * np.arange(48, dtype=np.float64)
+STEP: Final = 0.016
+KEPT: Final = 1.36 - STEP * np.arange(60, dtype=np.float64)
 """How long the shorter side may be, of what it was when the picture was marked: down to 0.42 in a
 part of it, up to 1.36 where it is shown within a larger one."""
 FINEST: Final = 0.46
 """Cycles a pixel, as the picture is read, up to which waves are looked at."""
-NARROWER: Final = 10
+NARROWER: Final = 8
 """Steps into which a step of shares is divided near the best."""
-PLACES: Final = 192
+PLACES: Final = 240
 """Places of a tile along each side that are told apart."""
 BEST: Final = 4
 """Best places that are looked at so closely."""
-WORTH: Final = 4.5
+WORTH: Final = 4.4
 """Standard deviations from which a place is worth that."""
 SOFTEN: Final = 0.4
 """Exponent on the strength of a wave that weighs its phase."""
@@ -135,7 +135,7 @@ class Look:
         return np.asarray(inside & ~TELLS, np.bool_)
 
 
-LOOKS: Final = (Look(KEPT[KEPT >= 0.75], 14, 32), Look(KEPT[KEPT < 0.75], MOST, 48))
+LOOKS: Final = (Look(KEPT[KEPT >= 0.75], 17, 40), Look(KEPT[KEPT < 0.75], MOST, 48))
 """In a small part the shorter waves are seen too, and needed."""
 
 

@@ -12,8 +12,9 @@ from tutela.media import Limits, Media, decode
 from tutela.media.sniff import sniff
 
 SURE: Final = 0.999
-"""Likelihood of a watermark that was found. By chance it is found once in 10⁹ pictures; but anyone
-can put one in."""
+"""Likelihood of a watermark by a key of one's own. The public one is as anything unsigned: by
+chance
+it is found once in 10⁹ pictures, but anybody can put it into a real photo."""
 PICTURES: Final = frozenset({"avif", "bmp", "heif", "jpeg", "png", "tiff", "webp"})
 
 
@@ -33,9 +34,11 @@ def look(data: bytes, media: Media | None, keys: Sequence[bytes]) -> list[Eviden
     if mark is None:
         return []
     whose = "Tutela" if mark.key == 0 else "Tutela, key of your own"
-    left = "mirrored" if mark.mirrored else ""
+    how = ["mirrored"] if mark.mirrored else []
     if mark.kept < 0.97:
-        left = f"{left}, " * bool(left) + f"{mark.kept:.0%} of the shorter side is left"
-    detail = f"watermark of {whose}, in the pixels" + f": {left}" * bool(left)
+        how.append(f"{mark.kept:.0%} of the shorter side is left")
+    elif mark.kept > 1.03:
+        how.append("within a larger picture")
+    detail = f"watermark of {whose}, in the pixels" + ": " * bool(how) + ", ".join(how)
     claim = EDITED if mark.edited else GENERATED
-    return [Evidence(detail, claim, likelihood=SURE)]
+    return [Evidence(detail, claim, likelihood=SURE if mark.key else None)]
