@@ -59,6 +59,9 @@ CORE: Final[dict[str, float]] = {
     "code sought": 0.8,
     "harm defended": 0.9,
     "young pressed": 0.85,
+    "young unseen": 0.6,
+    "young abused": 0.6,
+    "young approached for sex": 0.7,
 }
 """The combinations that suffice alone, each with the least likelihood that it gives."""
 MET: Final = 0.5

@@ -55,9 +55,9 @@ _MARKS = (
 )
 _WORD = re.compile(
     rf"[{_SINGLE}]|\d+|(?:[{_MARKS}]|(?![{_SINGLE}])[^\W\d_])+"
-    r"|[.!?;]+(?=\s|$)|\n+|[。！？；।॥؟۔…]+|[,:،、，：()]"
+    r"|[.!?;]+(?=\s|$)|\n+|[。！？；।॥؟۔…]+|[,:،、，：]"
 )
-_PLAIN = re.compile(r"[a-z]+|\d+|[.!?;]+(?=\s|$)|\n+|[,:()]")
+_PLAIN = re.compile(r"[a-z]+|\d+|[.!?;]+(?=\s|$)|\n+|[,:]")
 _DROPPED = dict.fromkeys(map(ord, "'’‘ʼ`´\u00ad\u200b\u200c\u200d\u2060\ufeff"))
 _ELIDED = re.compile(
     r"\b(l|d|j|m|n|s|t|c|qu|lorsqu|puisqu|jusqu|un|all|dell|nell|dall|sull|quell|quest|dov|com)"
@@ -65,7 +65,7 @@ _ELIDED = re.compile(
 )
 """Short words that French and Italian join to the next with an apostrophe."""
 _ENDS = frozenset(".!?;\n。！？；।॥؟۔…")
-_PAUSES = frozenset(",:،、，：()")
+_PAUSES = frozenset(",:،、，：")
 _SINGLES = re.compile(f"[{_SINGLE}]")
 
 
@@ -289,8 +289,11 @@ class Words:
         elif len(word) == 1 and _SINGLES.match(word):
             value = _SINGLE_CHARACTER
         ids = list(self._ids(word))
-        if not ids and not word.isascii():
-            ids = list(self._ids(fold(word)))
+        if not word.isascii():
+            # Entries without accents are found under any: marks are a disguise as often as not.
+            bare = fold(word)
+            if not ids or (bare.isascii() and len(bare) >= SHORT):
+                ids += self._ids(bare)
         if not ids and self._affixes and value == -1:
             ids = self._bare(word)
         if value >= 0:
