@@ -351,7 +351,7 @@ def test_a_picture_that_is_spelt_out_in_a_stream(serve: Serve, upstream: FakeOpe
     with client_of(serve(judge=Judged.ALL)) as client:
         for data, passes in ((picture("cat"), True), (trigger.picture(), False)):
             url = shown(data)["image_url"]["url"]
-            upstream.say = " ".join(url[at : at + 400] for at in range(0, len(url), 400))
+            upstream.say = " ".join(url[at : at + 12] for at in range(0, len(url), 12))
             try:
                 got = "".join(
                     chunk.choices[0].delta.content or ""
