@@ -298,11 +298,13 @@ def _material(facts: Facts) -> dict[str, float]:
     scene = facts.scene
     found: dict[str, float] = {}
     if facts.crime:
-        dealt = scene["seek make picture send tool contact secret unseen justify adult self place"]
+        dealt = scene[
+            "seek make picture send tool contact secret unseen justify adult self place ask"
+        ]
         found["crime"] = scene.meet(facts.crime, dealt, near=10)
         found["crime named"] = 1.0
     if facts.drawn:
-        wants = scene["seek contact self justify place picture secret sexual make child young"]
+        wants = scene["seek contact self justify place picture secret sexual make child young ask"]
         found["drawn"] = scene.meet(facts.drawn, wants)
         found["drawn named"] = 1.0
     if scene["code"]:
