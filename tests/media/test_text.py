@@ -189,6 +189,38 @@ def test_prose_is_read_as_it_stands(language: str) -> None:
     assert found[-1].text == unicodedata.normalize("NFKC", text).lower()
 
 
+SOLID = {
+    "Thai": frozenset(["จักรยาน", "สีแดง"]),
+    "Chinese": frozenset(["花园", "自行车", "天气"]),
+    "Japanese": frozenset(["自転車", "女の子"]),
+}
+
+
+def graphemes(word: str) -> list[str]:
+    """Letters with the marks that follow them."""
+    out: list[str] = []
+    for char in word:
+        if out and unicodedata.category(char)[0] == "M":
+            out[-1] += char
+        else:
+            out.append(char)
+    return out
+
+
+@pytest.mark.parametrize("language", sorted(set(PROSE) - {"English", "Greek"}))
+@pytest.mark.parametrize("what", [" ", ".", "-", "_", "\u200b", "🌼", "backwards", "base64"])
+def test_disguises_in_every_script(language: str, what: str) -> None:
+    text = unicodedata.normalize("NFKC", PROSE[language]).lower()
+    words = SOLID.get(language) or frozenset(word for word in text.split() if len(word) > 3)
+    if what in ("backwards", "base64"):
+        disguised = DISGUISES[what](text)
+    else:
+        disguised = "  ".join(what.join(graphemes(word)) for word in text.split())
+    assert any(
+        all(word in reading.text for word in words) for reading in readings(disguised, words)
+    )
+
+
 @pytest.mark.parametrize("language", PROSE)
 def test_genuine_words_survive_beside_disguised_ones(language: str) -> None:
     text = f"{PROSE[language]} — t\u0435ap\u043et b1cyc13"

@@ -10,6 +10,7 @@ import binascii
 import html
 import re
 import sys
+import unicodedata
 from collections.abc import Callable
 from typing import Final
 from urllib.parse import unquote
@@ -98,7 +99,8 @@ def _said(data: bytes) -> str | None:
         if len(text) < 8 and not (len(text) > 2 and text.isprintable()):
             continue
         share = SAID / 2 if len(text) > 11 and text.isascii() else SAID
-        if sum(char.isalnum() or char == " " for char in text) >= share * len(text):
+        letters = sum(char == " " or unicodedata.category(char)[0] in "LMN" for char in text)
+        if letters >= share * len(text):
             return text
     return None
 

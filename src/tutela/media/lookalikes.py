@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import cache
 from importlib import resources
 from typing import Final
@@ -26,6 +27,13 @@ _FAR = (
     "\u0590-\u109f\u1100-\u13ff\u1780-\u18af\u3005-\u4dbf\u4e00-\ua4cf\ua960-\ua97f\uac00-\ud7ff"
     "\uf900-\ufaff\ufb1d-\ufdff\ufe70-\ufefc\uff66-\uffdc\U00020000-\U0003ffff"
 )
+MARKS: Final = "".join(
+    chr(code)
+    for first, last in ((0x590, 0x1CFF), (0x302A, 0x309A), (0xA800, 0xABFF))
+    for code in range(first, last)
+    if unicodedata.category(chr(code)) in ("Mn", "Mc")
+)
+"""Marks that a letter of its script goes on with, though they are no word characters."""
 EMOJI: Final = "\u2300-\u23ff\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff"
 # Letters of living Latin alphabets that are no plain letter with a mark.
 _NATIVE: Final = frozenset("ıŁłĐđØøßÆæŒœÞþÐðĦħŊŋƏəƐɛƆɔƁɓƊɗƘƙÑñÇç©®¥£§×†¡")
@@ -54,7 +62,7 @@ class _Shapes(dict[int, str]):
 
     a, A Latin letter; 0 digit; $ sign used as a letter; space; newline; . other; i invisible;
     m stacked mark; h letter of a near script that surely looks Latin; f other letter of one;
-    c letter of another script or mark that goes on with one; e emoji; s stylised Latin letter.
+    c letter of another script; k mark that goes on with one; e emoji; s stylised Latin letter.
     """
 
     def __missing__(self, code: int) -> str:
@@ -75,7 +83,7 @@ class _Shapes(dict[int, str]):
         if char.isdecimal():
             return "0"
         if re.match(f"[{_FAR}]", char):
-            return "c"
+            return "k" if char in MARKS else "c"
         if ord(char) in _fold() and char not in _NATIVE:
             return "s"
         if char in _SIGNS:

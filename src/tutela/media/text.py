@@ -22,7 +22,16 @@ from typing import Final
 import numpy as np
 
 from tutela.media import encoded
-from tutela.media.lookalikes import EMOJI, INVISIBLE, STACKED, as_cyrillic, folded, has, shape_of
+from tutela.media.lookalikes import (
+    EMOJI,
+    INVISIBLE,
+    MARKS,
+    STACKED,
+    as_cyrillic,
+    folded,
+    has,
+    shape_of,
+)
 
 MOST: Final = 8
 """Readings of one text, at most."""
@@ -93,6 +102,11 @@ class _Known:
     """… and what they begin with."""
     masked: dict[tuple[str, int], list[str]]
     """Words by first letter and length."""
+    solid: dict[str, list[str]]
+    """Words of scripts without spaces, by their first two characters."""
+
+
+_SOLID = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]+")
 
 
 @lru_cache(maxsize=8)
@@ -101,10 +115,15 @@ def _known(words: frozenset[str]) -> _Known:
     for word in sorted(words):
         if len(word) > 3:
             masked.setdefault((word[0], len(word)), []).append(word)
+    solid: dict[str, list[str]] = {}
+    for word in words:
+        if len(word) > 1 and _SOLID.fullmatch(word):
+            solid.setdefault(word[:2], []).append(word)
     parts = words | COMMON if words else words
     begins = {word[:end] for word in parts for end in range(1, len(word) + 1)}
-    telling = COMMON | {word for word in words if len(word) > 3}
-    return _Known(words, telling, parts, frozenset(begins), masked)
+    # A syllable or an ideograph says as much as two letters.
+    telling = COMMON | {word for word in words if len(word) > (1 if word >= "\u1100" else 3)}
+    return _Known(words, telling, parts, frozenset(begins), masked, solid)
 
 
 # --- What is seen as nothing ---------------------------------------------------------------
@@ -163,13 +182,16 @@ _GAP = (
     r"[ \t\n\x21-\x2f\x3a-\x40\x5b-\x60\x7b-\x7e\xa0-\xbf\xd7\xf7\u2000-\u2bff\u2e00-\u2e7f"
     r"\u3000-\u303f\U0001f000-\U0001faff]"
 )
-# In these scripts a letter goes on with marks that aren't word characters.
-_GOES_ON = r"\u0300-\u036f\u0590-\u05ff\u0610-\u06ff\u0900-\u0dff\u0e00-\u109f\u1780-\u17ff"
-_ONE = rf"(?:[^\W_](?![^\W_])(?![{_GOES_ON}])|[@$€£!|](?!\w))"
-_APART = re.compile(rf"(?<![^\W_])(?<![{_GOES_ON}]){_ONE}(?:{_GAP}{{1,3}}?{_ONE}){{2,}}")
+_ONE = rf"(?:[^\W_][{MARKS}]*(?![^\W_])(?![{MARKS}])|[@$€£!|](?!\w))"
+_APART = re.compile(rf"(?<![^\W_])(?<![{MARKS}]){_ONE}(?:{_GAP}{{1,3}}?{_ONE}){{2,}}")
 _STEP = re.compile(rf"({_GAP}{{1,3}}?)({_ONE})")
 _AS_LETTERS: Final = frozenset("@$€£!|+(")
-_ALONE: Final = {ord(kind): " " for kind in " \n.e$"} | {ord(kind): "a" for kind in "aA0hfsc"}
+_FIRST = re.compile(_ONE)
+_ALONE: Final[dict[int, str | None]] = {
+    **dict.fromkeys(map(ord, " \n.e$"), " "),
+    **dict.fromkeys(map(ord, "aA0hfsc"), "a"),
+    ord("k"): None,
+}
 
 
 def _joined(text: str, shape: str, known: _Known) -> str:
@@ -180,8 +202,11 @@ def _joined(text: str, shape: str, known: _Known) -> str:
 
     def turn(match: re.Match[str]) -> str:
         run = match[0]
+        first = _FIRST.match(run)
+        parts = [first[0] if first else run[0]]
         steps = [
-            (len(gap) - len("".join(gap.split())), gap, one) for gap, one in _STEP.findall(run, 1)
+            (len(gap) - len("".join(gap.split())), gap, one)
+            for gap, one in _STEP.findall(run, len(parts[0]))
         ]
         if sum(char.isalpha() for char in run) < 2:
             return run
@@ -191,7 +216,6 @@ def _joined(text: str, shape: str, known: _Known) -> str:
         if any(sign in _AS_LETTERS for sign in signs) and (len(signs) > 1 or len(steps) < 3):
             # They part nothing, they are letters.
             return run
-        parts = [run[0]]
         for width, _, one in steps:
             if width > usual:
                 parts.append(one)
@@ -395,6 +419,11 @@ def _unmasked(text: str, known: _Known) -> str:
     return _MASKED.sub(turn, text)
 
 
+def _runs(text: str) -> re.Pattern[str]:
+    """What finds the words of a text."""
+    return _LETTER_RUN if text.isascii() or not _MARK.search(text) else _MARKED_RUN
+
+
 def _glued(text: str, tokens: list[str], known: _Known) -> str:
     """Known words that are split in two or three, by signs or by spaces, as one."""
     words = known.words
@@ -403,12 +432,12 @@ def _glued(text: str, tokens: list[str], known: _Known) -> str:
     if not pairs and not threes:
         return text
     out, at, done = [], 0, 0
-    found = list(_LETTER_RUN.finditer(text))
+    found = list(_runs(text).finditer(text))
     while at < len(found):
         for count, wholes in ((3, threes), (2, pairs)):
             parts = found[at : at + count]
             whole = "".join(part[0] for part in parts)
-            if len(parts) == count and len(whole) > 3 and whole in wholes:
+            if len(parts) == count and len(whole) > 2 and whole in wholes:
                 gaps = [text[a.end() : b.start()] for a, b in pairwise(parts)]
                 # A space may stand between words: it must have split what is none.
                 spaced = any(_SPACE.search(gap) for gap in gaps)
@@ -436,6 +465,8 @@ def _named(text: str) -> str:
 # --- All together --------------------------------------------------------------------------
 
 _LETTER_RUN = re.compile(r"[^\W\d_]+")
+_MARKED_RUN = re.compile(rf"(?:[^\W\d_]|[{MARKS}])+")
+_MARK = re.compile(f"[{MARKS}]")
 _SPACE = re.compile(r"\s")
 _PARTING = re.compile(f"(?!['\u2019]){_GAP}{{1,3}}")
 _TELLING: Final = 2
@@ -462,7 +493,7 @@ def _letters(text: str, shape: str, known: _Known) -> _Read:
     first = second = was = _even(joined)
     if "0" in shape or "$" in shape:
         shape = shape_of(first)
-    tokens = _LETTER_RUN.findall(first)
+    tokens = _runs(first).findall(first)
     if ("*" in first or "#" in first) and known.masked:
         first = second = _unmasked(first, known)
     if "0" in shape or "$" in shape:
@@ -471,9 +502,9 @@ def _letters(text: str, shape: str, known: _Known) -> _Read:
         first = _single(first, known.words, False)
         second = _single(second, known.words, True)
     if known.words:
-        first = _glued(first, tokens if first is was else _LETTER_RUN.findall(first), known)
-        second = first if second == first else _glued(second, _LETTER_RUN.findall(second), known)
-    return _Read(first, second, tokens if first is was else _LETTER_RUN.findall(first), joined)
+        first = _glued(first, tokens if first is was else _runs(first).findall(first), known)
+        second = first if second == first else _glued(second, _runs(second).findall(second), known)
+    return _Read(first, second, tokens if first is was else _runs(first).findall(first), joined)
 
 
 def _candidates(text: str, known: _Known) -> Iterator[Reading]:
@@ -519,7 +550,13 @@ def _clear(text: str, read: _Read, known: _Known) -> Iterator[tuple[str, str]]:
     if clear != text:
         yield "decoded", _clean(clear, shape_of(clear))
     ascii_ = text.isascii()
-    tokens = {token for token in read.tokens if ascii_ or token.isascii()}
+    every = set(read.tokens)
+    tokens = every if ascii_ else {token for token in every if token.isascii()}
+    if len(tokens) < len(every) and (
+        _tells([token[::-1] for token in every], every, known) or _tells_solid(text, known)
+    ):
+        yield "backwards", text[::-1]
+        yield "words backwards", " ".join(word[::-1] for word in text.split())
     if not tokens:
         return
     mute = clear == text and not tokens & known.telling
@@ -551,6 +588,17 @@ def _shifted(text: str, line: str, tokens: set[str], known: _Known) -> Iterator[
 
 def _tells_of(text: str, known: _Known) -> bool:
     return _tells(_letters(text, shape_of(text), known).tokens, set(), known)
+
+
+def _tells_solid(text: str, known: _Known) -> bool:
+    """Whether a text in a script without spaces has more known words from its end."""
+    if not known.solid or not _SOLID.search(text):
+        return False
+    counts = []
+    for way in (text, text[::-1]):
+        heads = known.solid.keys() & set(map("".join, pairwise(way)))
+        counts.append(sum(word in way for head in heads for word in known.solid[head]))
+    return counts[1] >= _TELLING and counts[1] > counts[0]
 
 
 def _tells(turned: list[str], tokens: set[str], known: _Known) -> bool:
