@@ -111,6 +111,7 @@ def _write_new(path: Path, text: bytes, mode: int) -> None:
     """A new file: a key that is there is never written over."""
     flags: Any = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(path, flags, mode), "wb") as file:
             file.write(text)
     except OSError as error:

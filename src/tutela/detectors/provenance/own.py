@@ -12,9 +12,8 @@ from tutela.media import Limits, Media, decode
 from tutela.media.sniff import sniff
 
 SURE: Final = 0.999
-"""Likelihood of a watermark by a key of one's own. The public one is as anything unsigned: by
-chance
-it is found once in 10⁹ pictures, but anybody can put it into a real photo."""
+"""Likelihood of a watermark by a key of one's own. The public one counts as anything unsigned: by
+chance it is found once in 10⁹ pictures, but anybody can put it into a real photo."""
 PICTURES: Final = frozenset({"avif", "bmp", "heif", "jpeg", "png", "tiff", "webp"})
 
 
