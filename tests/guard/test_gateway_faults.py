@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -228,6 +229,26 @@ def test_too_large(serve: Serve, upstream: FakeOpenAI, monkeypatch: pytest.Monke
 def test_too_much_text(address: str, upstream: FakeOpenAI) -> None:
     error_of(post(address, {"prompt": "teapot " * 40_000}), 413)
     assert upstream.seen == []
+
+
+@pytest.mark.parametrize("value", ["{},", "[],", "0,"])
+def test_too_many_values(value: str, address: str, upstream: FakeOpenAI) -> None:
+    """A body within its bound may not grow into a hundred times as much memory."""
+    body = '{"prompt": "a", "metadata": [' + value * 600_000 + "0]}"
+    kind = {"Content-Type": "application/json"}
+    error_of(httpx.post(f"{address}/v1/images/generations", content=body, headers=kind), 413)
+    assert upstream.seen == []
+
+
+def test_a_body_that_does_not_come(
+    serve: Serve, upstream: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "TO_SEND", 0.2)
+    host, _, port = serve().removeprefix("http://").partition(":")
+    head = b"POST /v1/images/generations HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n"
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(head + b"Content-Type: application/json\r\n\r\n{")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
 
 
 def test_too_much_at_once(

@@ -16,6 +16,8 @@ from typing import Any, Final, NoReturn
 
 MAX_DEPTH: Final = 64
 """How deep JSON may be nested."""
+MAX_VALUES: Final = 500_000
+"""Values that JSON may have, counted by the signs between them: each takes memory."""
 MAX_PARTS: Final = 64
 """Parts that a form may have."""
 MAX_HEADER: Final = 1_024
@@ -60,6 +62,8 @@ def read_json(content_type: str, data: bytes) -> dict[str, Any]:
     """
     if not _JSON.fullmatch(content_type):
         raise Unreadable("Send application/json.", status=415)
+    if sum(data.count(sign) for sign in (b",", b"{", b"[")) > MAX_VALUES:
+        raise Unreadable("The body has too many values.", status=413)
     try:
         value = json.loads(
             data.decode("utf-8"),
@@ -90,11 +94,9 @@ def read_form(content_type: str, data: bytes) -> list[Field]:
     mark = b"--" + found[2].encode()
     if not data.startswith(mark):
         raise Unreadable("The form does not begin with its boundary.")
-    *pieces, last = data[len(mark) :].split(b"\r\n" + mark)
+    *pieces, last = data[len(mark) :].split(b"\r\n" + mark, MAX_PARTS)
     if last not in (b"--", b"--\r\n") or not pieces:
-        raise Unreadable("The form does not end with its boundary.")
-    if len(pieces) > MAX_PARTS:
-        raise Unreadable(f"A form may have {MAX_PARTS} parts.")
+        raise Unreadable(f"The form does not end with its boundary, or has over {MAX_PARTS} parts.")
     return [_part(piece) for piece in pieces]
 
 

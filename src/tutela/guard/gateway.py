@@ -535,12 +535,15 @@ async def _body(call: Call, incoming: Incoming, headers: dict[bytes, bytes], mos
     if length.isdigit() and int(length[:20]) > most:
         raise large
     body = bytearray()
-    with anyio.fail_after(TO_SEND):
-        async for chunk in incoming.stream():
-            call.take(len(chunk))
-            body += chunk
-            if len(body) > most:
-                raise large
+    try:
+        with anyio.fail_after(TO_SEND):
+            async for chunk in incoming.stream():
+                call.take(len(chunk))
+                body += chunk
+                if len(body) > most:
+                    raise large
+    except TimeoutError:
+        raise Failed(408, error("The request took too long to come.")) from None
     return bytes(body)
 
 
