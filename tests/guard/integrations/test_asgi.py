@@ -7,6 +7,7 @@ import io
 import json
 from typing import Annotated, Any
 
+import examples
 import numpy as np
 import pytest
 from fastapi import FastAPI, File, Form, Request, Response, UploadFile, WebSocket
@@ -241,3 +242,17 @@ def test_an_answer_that_is_allowed_leaves_as_it_is(gate: Spy) -> None:
         assert (given.status_code, given.content) == (200, answer[0])
     assert picture.any()
     assert len(gate.data) == 2
+
+
+def test_the_example(gate: Spy, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert examples.as_they_run("guard-asgi.md")
+    monkeypatch.setattr("tutela.guard.open", lambda data: gate)
+    client = TestClient(examples.load("examples/asgi/painter.py").create())
+
+    def edit(prompt: str, image: bytes) -> Any:
+        return client.post("/edit", data={"prompt": prompt}, files={"image": image})
+
+    made = Image.open(io.BytesIO(edit("a red teapot", png()).content))
+    assert np.array_equal(np.array(made), np.array(Image.open(io.BytesIO(png())))[:, ::-1])
+    assert edit(REFUSED, png()).json()["error"]["code"] == "moderation_blocked"
+    assert edit("a red teapot", trigger.picture()).status_code == 400

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import examples
 import numpy as np
 import pytest
 import tiny
@@ -23,6 +26,7 @@ from tutela.errors import (
     TutelaError,
     Unexaminable,
 )
+from tutela.guard import watermark
 from tutela.guard.gate import Operation
 from tutela.guard.integrations.diffusers import SafetyChecker, guard
 
@@ -362,3 +366,19 @@ def test_the_safety_checker_flags_everything_when_judging_fails(
     images, refused = SafetyChecker(gate)(images=torch.full((1, 3, 8, 8), torch.nan))
     assert refused == [True]
     assert not images.any()
+
+
+def test_the_example(gate: Spy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert examples.as_they_run("guard-diffusers.md")
+    monkeypatch.setattr("tutela.guard.open", lambda data: contextlib.nullcontext(gate))
+    monkeypatch.chdir(tmp_path)
+    tiny.stable_diffusion(halvings=4).save_pretrained("model")
+    Image.linear_gradient("L").convert("RGB").save("photo.png")
+    main = examples.load("examples/diffusers/generate.py").main
+    main("model", WISH, "out.png", "photo.png")
+    found = watermark.detect(np.array(Image.open("out.png")))
+    assert found is not None
+    assert found.edited
+    with pytest.raises(RequestRefused):
+        main("model", REFUSED, "no.png", "photo.png")
+    assert not Path("no.png").exists()

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import examples
 import numpy as np
 import pytest
 from fake_openai import picture
@@ -237,3 +238,15 @@ def test_without_a_verdict_nothing_runs(gate: Spy, monkeypatch: pytest.MonkeyPat
         guard(ran.append, gate)(WISH)
     assert raised.value.message == UNJUDGED
     assert not ran
+
+
+def test_the_example(
+    opened: Open, gate: Spy, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert examples.as_they_run("guard-gradio.md")
+    monkeypatch.setattr("tutela.guard.open", lambda data: gate)
+    client = opened(examples.load("examples/gradio/painter.py").create())
+    photo = client_of.handle_file(str(folder / "photo.png"))
+    made = client.predict(WISH, photo, api_name="/paint")
+    assert as_image(Path(made).read_bytes()).size == as_image(picture()).size
+    assert NOT_DONE in fails(lambda: client.predict(REFUSED, photo, api_name="/paint"))

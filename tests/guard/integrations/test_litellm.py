@@ -9,8 +9,10 @@ import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
+import examples
 import httpx
 import pytest
+import yaml
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from fake_openai import FakeOpenAI, b64, picture, running
 from guarded import REFUSED_WORD, Spy
@@ -362,3 +364,27 @@ def test_a_router_calls_no_model_for_what_is_refused(
     with pytest.raises(Exception, match="This request is refused"):
         talk(REFUSED)
     assert len(upstream.seen) == 1
+
+
+def test_the_examples(gate: Spy, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert examples.as_they_run("guard-litellm.md")
+    text = (examples.ROOT / "examples/litellm/config.yaml").read_text("utf-8")
+    (named,) = yaml.safe_load(text)["guardrails"]
+    given = named["litellm_params"]
+    module, kind = given.pop("guardrail").split(".")
+    guard = getattr(examples.load(f"examples/litellm/{module}.py"), kind)
+    made = guard(
+        gate, guardrail_name="tutela", event_hook=given["mode"], default_on=given["default_on"]
+    )
+    for hook in (GuardrailEventHooks.pre_call, GuardrailEventHooks.post_call):
+        assert made.should_run_guardrail({}, hook)
+    monkeypatch.setattr("tutela.guard.open", lambda data: gate)
+    monkeypatch.setenv("TUTELA_GUARDRAIL_KEY", KEY)
+    (route,) = examples.load("examples/litellm/endpoint.py").create().routes
+    assert route.path == "/beta/litellm_basic_guardrail_api"
+    text = (examples.ROOT / "examples/litellm/config-http.yaml").read_text("utf-8")
+    (named,) = yaml.safe_load(text)["guardrails"]
+    assert named["litellm_params"].pop("guardrail") == "generic_guardrail_api"
+    asked = {**named["litellm_params"], "event_hook": named["litellm_params"].pop("mode")}
+    asked.pop("mode")
+    assert GenericGuardrailAPI(guardrail_name="tutela", **asked).fail_on_error

@@ -38,14 +38,14 @@ def text_encoder() -> CLIPTextModel:
     ).eval()
 
 
-def vae(channels: int = 4, **more: Any) -> diffusers.AutoencoderKL:
+def vae(channels: int = 4, halvings: int = 1, **more: Any) -> diffusers.AutoencoderKL:
     torch.manual_seed(0)
     return diffusers.AutoencoderKL(
-        block_out_channels=(32, 64),
+        block_out_channels=(32,) * (halvings + 1),
         in_channels=3,
         out_channels=3,
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
+        down_block_types=("DownEncoderBlock2D",) * (halvings + 1),
+        up_block_types=("UpDecoderBlock2D",) * (halvings + 1),
         latent_channels=channels,
         norm_num_groups=32,
         **more,
@@ -66,10 +66,12 @@ def unet(channels: int = 4) -> diffusers.UNet2DConditionModel:
     ).eval()
 
 
-def stable_diffusion(kind: str = "StableDiffusionPipeline", channels: int = 4) -> Any:
+def stable_diffusion(
+    kind: str = "StableDiffusionPipeline", channels: int = 4, halvings: int = 1
+) -> Any:
     """Any pipeline of the Stable Diffusion family that takes these parts."""
     pipeline = getattr(diffusers, kind)(
-        vae=vae(),
+        vae=vae(halvings=halvings),
         text_encoder=text_encoder(),
         tokenizer=tokenizer(),
         unet=unet(channels),

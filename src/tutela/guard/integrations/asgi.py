@@ -210,6 +210,7 @@ def refusal(error: Exception) -> Response:
     elif isinstance(error, RequestRefused | OutputRefused):
         status, kind, code = 400, "image_generation_user_error", "moderation_blocked"
         message = str(error)
+        log.info("refused", verdict=error.verdict)
     else:
         log.error("a request was not judged", error=type(error).__name__, message=str(error))
     body = {"error": {"message": message, "type": kind, "param": param or None, "code": code}}

@@ -203,6 +203,7 @@ def _told(error: TutelaError) -> Exception:
         log.warning("a request was not examined", error=str(error))
         message = UNSEEN
     elif isinstance(error, RequestRefused | OutputRefused):
+        log.info("refused", verdict=error.verdict)
         message = str(error)
     else:
         log.error("a request was not judged", error=type(error).__name__, message=str(error))
