@@ -28,6 +28,7 @@ CORE: Final[dict[str, float]] = {
     "garment of known": 0.85,
     "clothes to bare": 0.9,
     "known in porn": 0.88,
+    "known in sexual picture": 0.6,
     "clothes to skin": 0.92,
     "undress with tool": 0.85,
     "unwanted clothes": 0.9,
@@ -83,7 +84,7 @@ class Facts:
             if not any(0 <= other.start - hit.end <= 0 for other in scene["adult"])
         ]
         self.named: Hits = scene["abuse exploit"]
-        harms = scene["abuse exploit groom coax nudify drawn sexual undress bare remove"]
+        harms = scene["abuse exploit groom coax nudify drawn sexual undress bare remove send"]
         spoken = told(scene, harms)
         excused = [*governed(scene, scene["abuse exploit groom nudify drawn"]), *spoken]
         self.crime = without(scene["exploit"], excused)
@@ -104,9 +105,6 @@ class Facts:
         ]
         self.coax = without(scene["coax"], excused)
         self.bare = without(scene["bare"], spoken)
-        if not scene["make picture sexual send groom seek"]:
-            # "A rash near her private parts": what a doctor is asked about.
-            self.bare = [h for h in self.bare if scene.nearest([h], scene["medical"]) > 5]
         self.strip = self._strips(scene["clothes"])
         self.outer = self._strips(scene["garment"])
         self.private: Hits = [
@@ -117,7 +115,9 @@ class Facts:
             *self.bare,
         ]
         """What is sexual or undressed, by any of its names."""
-        self.stripped = without(self._strips(scene["clothes garment"], told=True), spoken)
+        self.send = without(scene["send"], spoken)
+        worn = scene["clothes garment"]
+        self.stripped = without(self._strips(worn, told=True), spoken)
 
     def _strips(self, clothes: Hits, told: bool = False) -> Hits:
         """Clothes that are taken off or away: not a stain on them. What somebody does as a matter
@@ -136,9 +136,11 @@ class Facts:
                         continue
                     if any(taken.end <= spot.start < worn.start for spot in scene["spot"]):
                         continue
-                elif apart > 2 or taken not in taking:
-                    continue
-                elif any(worn.end <= spot.start < taken.start for spot in scene["spot"]):
+                elif (
+                    apart > 2
+                    or taken not in taking
+                    or any(worn.end <= spot.start < taken.start for spot in scene["spot"])
+                ):
                     continue
                 start, end = min(taken.start, worn.start), max(taken.end, worn.end)
                 found.append(Hit(start, end, worn.language))
@@ -203,6 +205,8 @@ def _nudification(facts: Facts, unwanted: bool) -> dict[str, float]:
             found["undress picture"] = scene.meet(facts.undress, pictures, making)
         worn = scene["clothes garment"]
         found["clothes to skin"] = scene.meet(scene["make"], worn, facts.undress, near=6, far=12)
+    if facts.sexual and scene["picture"]:
+        found["known in sexual picture"] = scene.meet(facts.sexual, known, scene["picture"])
     if scene["fake"]:
         found["known in porn"] = scene.meet(
             scene["fake"], [*facts.sexual, *facts.undress], scene["known person young"]
@@ -337,9 +341,9 @@ def _approach(facts: Facts, name: str, who: Hits) -> dict[str, float]:
         return {}
     scene, private = facts.scene, facts.private
     pressed = [*facts.groom, *facts.coax]
-    wants = [*private, *scene["send secret unseen romance"]]
+    wants = [*private, *facts.send, *scene["secret unseen romance"]]
     hidden = scene["ask contact seek picture groom coax romance abuse"]
-    reached = scene["contact self seek send groom secret unseen"]
+    reached = [*facts.send, *scene["contact self seek groom secret unseen"]]
     return {
         f"{name} pressed": scene.meet(pressed, who, wants, near=8),
         f"{name} unseen": scene.meet(scene["unseen"], who, hidden, near=8),
@@ -353,7 +357,12 @@ def _interest(facts: Facts, name: str, who: Hits) -> dict[str, float]:
     if not who:
         return {}
     scene = facts.scene
-    dealing = [*scene["contact send picture romance abuse"], *facts.groom, *facts.coax]
+    dealing = [
+        *scene["contact picture romance abuse"],
+        *facts.send,
+        *facts.groom,
+        *facts.coax,
+    ]
     courted = scene.before(scene["romance"], who, 2)
     courting = scene["self ask seek justify make grown"]
     adult = scene["adult grown"]
@@ -377,7 +386,7 @@ def _interest(facts: Facts, name: str, who: Hits) -> dict[str, float]:
         f"{name} contacted": meet(who, scene["contact"], near=4, far=14),
         f"{name} contacted by speaker": meet(who, scene["contact"], scene["self"], near=6, far=16),
         f"{name} sought": meet(scene["seek"], who, near=2, far=8),
-        f"{name} asked for pictures": meet(scene["send seek"], scene["picture"], who),
+        f"{name} asked for pictures": meet([*facts.send, *scene["seek"]], scene["picture"], who),
         f"{name} in place": meet(who, scene["place"], scene["contact secret unseen groom"]),
         f"{name} defended": meet(who, scene["justify"], scene["ask make"]),
     }

@@ -175,11 +175,16 @@ def told(scene: Scene, harmful: Hits) -> Hits:
     """What somebody tells that another did to them or theirs: it follows in the same part of the
     sentence, of which nothing asks that something be made, found or kept secret."""
     clauses = scene.text.clauses
-    asking = scene["make seek tool ask secret"]
+    asking = scene["make seek tool secret unseen"]
     found: Hits = []
     for one in scene["told"]:
         clause = clauses[one.start]
-        if any(clauses[hit.start] == clause and not _same(hit, one) for hit in asking):
+        asked = [*asking, *(hit for hit in scene["ask"] if hit.start > one.start)]
+        if any(clauses[hit.start] == clause and not _over(hit, one) for hit in asked):
             continue
         found += [hit for hit in harmful if clauses[hit.start] == clause and hit.end > one.start]
     return found
+
+
+def _over(one: Hit, other: Hit) -> bool:
+    return one.start < other.end and other.start < one.end
