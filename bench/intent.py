@@ -41,6 +41,8 @@ SURE = 0.5
 LONGEST = 500
 """Characters of a text whose time is taken."""
 TIMED = 1500
+ENOUGH = 30
+"""Texts of a language that a disguise changes, from which it may be called the worst."""
 PEER_INTENTS = ("child_sexualisation", "child_exploitation")
 """What the peer's filter is for."""
 
@@ -257,9 +259,11 @@ def disguised(guard: Guard, asked: Sequence[Request], peer: Peer | None) -> Tabl
             worst = {
                 language: rates(guard, [fields for _, fields in pairs])["refused"]
                 for language, pairs in languages.items()
+                if len(pairs) >= ENOUGH
             }
-            row["worst"] = min(worst, key=lambda language: worst[language])
-            row["of it"] = worst[row["worst"]]
+            if worst:
+                row["worst"] = min(worst, key=lambda language: worst[language])
+                row["of it"] = worst[row["worst"]]
             english = [
                 fields
                 for request, fields in texts
