@@ -204,6 +204,41 @@ def test_no_justification_opens_the_plainest_requests(reason: str) -> None:
             assert refused(judge([joined])), (kind, joined)
 
 
+MILD = (
+    "idiom",
+    "nature",
+    "protect",
+    "told",
+    "plea",
+    "daily",
+    "own",
+    "medical",
+    "art",
+    "bath",
+    "swim",
+)
+PHRASES = [
+    entry.replace("*", "").replace(" _ ", " all ")
+    for role in MILD
+    for entry in vocabulary().lexicons[0].cues[role]
+]
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(
+    st.sampled_from(ASKED),
+    st.sampled_from(PHRASES),
+    st.sampled_from([", ", ". ", ": ", "; ", "\n"]),
+    st.booleans(),
+)
+def test_no_phrase_of_a_lexicon_opens(
+    asked: tuple[str, str], phrase: str, between: str, first: bool
+) -> None:
+    kind, text = asked
+    joined = f"{phrase}{between}{text}" if first else f"{text}{between}{phrase}"
+    assert refused(judge([joined])), (kind, joined)
+
+
 @quick
 @given(st.sampled_from(ASKED), st.integers(0, 6), st.integers(0, 6))
 def test_long_prose_around_a_request_hides_nothing(

@@ -107,7 +107,7 @@ def scenes(pieces: Iterable[str], unwanted: bool = False) -> Iterator[Found]:
     step = WINDOW // 2
     for start in range(0, max(1, count - step), step):
         scene = Scene(read, start, min(count, start + WINDOW))
-        yield combinations(scene, known.naming, unwanted)
+        yield combinations(scene, known.strict, unwanted)
 
 
 def _together(texts: Sequence[str]) -> Iterator[str]:

@@ -72,9 +72,9 @@ MET: Final = 0.5
 class Facts:
     """What stands in a scene, once what is said of it is taken into account."""
 
-    def __init__(self, scene: Scene, naming: frozenset[int]) -> None:
+    def __init__(self, scene: Scene, strict: frozenset[int]) -> None:
         self.scene = scene
-        self.naming = naming
+        self.strict = strict
         grades = [g for g in scene["grade"] if _beside(scene, [g], scene["young person child"], 2)]
         self.minor: Hits = [*scene["child age"], *grades]
         # "young woman" says that she is adult: only where the two words stand together.
@@ -85,7 +85,7 @@ class Facts:
         ]
         self.named: Hits = scene["abuse exploit"]
         harms = scene["abuse exploit groom coax nudify drawn sexual undress bare remove send"]
-        spoken = told(scene, harms)
+        spoken = told(scene, harms, strict)
         excused = [*governed(scene, scene["abuse exploit groom nudify drawn"]), *spoken]
         self.crime = without(scene["exploit"], excused)
         self.abuse = without(scene["abuse"], excused)
@@ -100,7 +100,7 @@ class Facts:
             *(
                 hit
                 for hit in scene["person"]
-                if hit.language not in naming and (hit.start, hit.end) not in generic
+                if hit.language not in strict and (hit.start, hit.end) not in generic
             ),
         ]
         self.coax = without(scene["coax"], excused)
@@ -160,10 +160,10 @@ Found: TypeAlias = dict[str, dict[str, float]]
 """Of each kind, the combinations that stand in a scene, with how near their roles are."""
 
 
-def combinations(scene: Scene, naming: frozenset[int], unwanted: bool) -> Found:
-    """Every combination that a scene shows. `naming` are the languages that list `known`;
+def combinations(scene: Scene, strict: frozenset[int], unwanted: bool) -> Found:
+    """Every combination that a scene shows. `strict` are the languages whose lexicons are;
     `unwanted` is whether clothes are among what is not to be shown."""
-    facts = Facts(scene, naming)
+    facts = Facts(scene, strict)
     found = {
         NUDIFICATION: _nudification(facts, unwanted),
         CHILD_SEXUALISATION: _sexualisation(facts, unwanted),
@@ -201,7 +201,7 @@ def _nudification(facts: Facts, unwanted: bool) -> dict[str, float]:
         found["undress known"] = scene.meet(aimed, known, near=8)
         found["undress with tool"] = scene.meet(facts.undress, scene["tool"], shown)
         if not _beside(scene, facts.undress, scene["adult"], 3):
-            pictures = [hit for hit in scene["picture"] if hit.language not in facts.naming]
+            pictures = [hit for hit in scene["picture"] if hit.language not in facts.strict]
             found["undress picture"] = scene.meet(facts.undress, pictures, making)
         worn = scene["clothes garment"]
         found["clothes to skin"] = scene.meet(scene["make"], worn, facts.undress, near=6, far=12)

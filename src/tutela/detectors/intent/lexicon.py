@@ -21,7 +21,7 @@ ROLES: Final = (
     "suggestive", "make", "tool", "fake", "seek", "groom", "coax", "contact", "secret", "unseen",
     "romance", "abuse", "send", "place", "justify", "self", "code", "drawn", "exploit", "negation",
     "swim", "bath", "medical", "parenting", "art", "dance", "daily", "nature", "idiom", "protect",
-    "ask", "told",
+    "ask", "told", "plea",
 )  # fmt: skip
 """Every role that a lexicon may list words for."""
 NEEDED: Final = (
@@ -53,7 +53,8 @@ class Lexicon:
     """Its most frequent words."""
     unspaced: bool = False
     strict: bool = False
-    """Whether `person` alone is nobody in particular, and `known` lists who is."""
+    """Whether `person` alone is nobody in particular, and `known` lists who is; and whether what is
+    `told` counts as told only beside a `plea`."""
     prefixes: tuple[str, ...] = ()
     suffixes: tuple[str, ...] = ()
     homographs: frozenset[str] = frozenset()

@@ -171,18 +171,25 @@ def governed(scene: Scene, harmful: Hits) -> Hits:
     return found
 
 
-def told(scene: Scene, harmful: Hits) -> Hits:
+def told(scene: Scene, harmful: Hits, strict: frozenset[int]) -> Hits:
     """What somebody tells that another did to them or theirs: it follows in the same part of the
-    sentence, of which nothing asks that something be made, found or kept secret."""
+    sentence, of which nothing asks that something be made, found or kept secret. In languages of
+    `strict`, a plea for help stands beside it."""
     clauses = scene.text.clauses
     asking = scene["make seek tool secret unseen"]
     found: Hits = []
     for one in scene["told"]:
+        if one.language in strict and not scene["plea"]:
+            continue
         clause = clauses[one.start]
         asked = [*asking, *(hit for hit in scene["ask"] if hit.start > one.start)]
         if any(clauses[hit.start] == clause and not _over(hit, one) for hit in asked):
             continue
-        found += [hit for hit in harmful if clauses[hit.start] == clause and hit.end > one.start]
+        found += [
+            hit
+            for hit in harmful
+            if clauses[hit.start] == clauses[hit.end - 1] == clause and hit.end > one.start
+        ]
     return found
 
 

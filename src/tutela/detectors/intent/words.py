@@ -183,10 +183,10 @@ class Words:
             word for word in (*self._exact, *self._begins) if len(word) > 2 and word.isalpha()
         )
         """The words of all entries: by them disguised spelling is told."""
-        self.naming = frozenset(
+        self.strict = frozenset(
             number for number, lexicon in enumerate(self.lexicons) if lexicon.strict
         )
-        """Languages whose `person` alone is nobody in particular."""
+        """Languages whose lexicons are strict."""
 
     def read(self, pieces: Iterable[str]) -> Text:
         """The roles in a text that was split. Linear in its length."""
