@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import examples
 import numpy as np
 import pytest
 import tiny
 import torch
-from diffusers import StableDiffusionImg2ImgPipeline
 from guarded import REFUSED_WORD, Spy
 from PIL import Image
 
@@ -28,7 +29,8 @@ from tutela.errors import (
 )
 from tutela.guard import watermark
 from tutela.guard.gate import Operation
-from tutela.guard.integrations.diffusers import SafetyChecker, guard
+from tutela.guard.integrations.diffusers import PLAIN, SafetyChecker, guard
+from tutela.guard.integrations.values import Given
 
 pytestmark = [
     # What the tiny parts lack, and the packages' own plans.
@@ -253,6 +255,35 @@ def test_what_cant_be_seen_into_is_refused(name: str, value: Any, gate: Spy) -> 
     assert not gate.requests
 
 
+def arguments() -> dict[str, str]:
+    """Every argument of every pipeline that diffusers has, with how it is annotated."""
+    found: dict[str, str] = {}
+    for path in (Path(diffusers.__file__).parent / "pipelines").rglob("pipeline_*.py"):
+        for kind in ast.parse(path.read_text("utf-8")).body:
+            for call in kind.body if isinstance(kind, ast.ClassDef) else ():
+                if isinstance(call, ast.FunctionDef) and call.name == "__call__":
+                    for one in (*call.args.args[1:], *call.args.kwonlyargs):
+                        said = ast.unparse(one.annotation) if one.annotation else ""
+                        found[one.arg] = f"{found.get(one.arg, '')} {said}"
+    return found
+
+
+def test_no_argument_of_any_pipeline_passes_unexamined() -> None:
+    array = np.full((1, 8, 8, 3), 0.5, np.float32)
+    values = {"str": "words of a text", "Image": photo(), "Tensor": array, "ndarray": array}
+    known = arguments()
+    assert len(known) > 400
+    for name, said in known.items():
+        for value in (value for word, value in values.items() if word in said):
+            given = Given((), PLAIN)
+            try:
+                given.read(name, value)
+            except Unexaminable:
+                continue
+            asked = given.request()
+            assert asked.texts or asked.unwanted or asked.images or asked.mask, name
+
+
 def test_what_the_program_vouches_for_passes(gate: Spy) -> None:
     pipeline = guard(tiny.stable_diffusion(), gate, vouched=["latents", "output_type", "images"])
     noise = torch.randn(1, 4, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -298,7 +329,7 @@ def test_models_work_only_in_their_guarded_pipeline(gate: Spy) -> None:
     unguarded = type(pipeline)
     guard(pipeline, gate)
     embeds, _ = pipeline.encode_prompt(WISH, "cpu", 1, False)
-    shared = StableDiffusionImg2ImgPipeline.from_pipe(pipeline)
+    shared = diffusers.StableDiffusionImg2ImgPipeline.from_pipe(pipeline)
     for run in (
         lambda: pipeline.unet(torch.zeros(1, 4, 32, 32), 1, embeds),
         lambda: unguarded.__call__(pipeline, WISH, **SIZE, **STEPS),
