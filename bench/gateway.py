@@ -1,18 +1,21 @@
 """What the gateway adds to a request: the same calls to one local API, directly and through it.
 
-    python bench/gateway.py [--calls 400] [--rounds 4] [--clients 1,8]
+    python bench/gateway.py [--calls 400] [--pictures 40] [--rounds 4] [--clients 1,8]
+                            [--think 0,20]
 
-A little API answers at once, on loopback; `tutela guard serve` is a process of its own before it.
-One client keeps its connection and calls one after the other: the official `openai` client, and a
-plain one for which HTTP costs less. Directly and through the gateway take turns, so that a noisy
-machine is noisy for both. Each call is a text of its own: nothing is answered from memory. What is
-printed is the time to the answer, and the difference of the medians: what the gateway adds,
-judging the request (and the answer, in a chat) and recording the verdict durably included.
+A little API answers on loopback, at once and after 20 ms: while it thinks, the verdict on the
+request is recorded. `tutela guard serve` is a process of its own before it. One client keeps its
+connection and calls one after the other: the official `openai` client, and a plain one for which
+HTTP costs less. Directly and through the gateway take turns, so that a noisy machine is noisy for
+both. Each call is a text of its own: nothing is answered from memory. What is printed is the time
+to the answer, and the difference of the medians: what the gateway adds, judging the request (and
+the answer, in a chat that comes whole) and recording the verdicts durably included.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import http.client
 import json
@@ -48,8 +51,8 @@ def prompts() -> Iterator[str]:
         number += 1
 
 
-def api(ready: multiprocessing.connection.Connection) -> None:  # type: ignore[name-defined]
-    """An API that answers at once: a process of its own."""
+def api(ready: multiprocessing.connection.Connection, think: float) -> None:  # type: ignore[name-defined]
+    """An API that answers after so many milliseconds: a process of its own."""
     import uvicorn
 
     answers = {
@@ -64,13 +67,25 @@ def api(ready: multiprocessing.connection.Connection) -> None:  # type: ignore[n
     }  # fmt: skip
     bodies = {path: json.dumps(answer).encode() for path, answer in answers.items()}
 
+    chunk = {"id": "c", "created": 1, "model": "m", "object": "chat.completion.chunk"}
+    chunk["choices"] = [{"index": 0, "delta": {"content": "There it is."}, "finish_reason": "stop"}]
+    stream = f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n".encode()
+
     async def app(scope, receive, send):  # type: ignore[no-untyped-def]
         if scope["type"] != "http":
             return
-        while (await receive()).get("more_body"):
-            pass
-        body = bodies[scope["path"]]
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        got = b""
+        while True:
+            message = await receive()
+            got += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        if think:
+            await asyncio.sleep(think / 1e3)
+        streamed = b'"stream":true' in got.replace(b": ", b":")
+        body = stream if streamed else bodies[scope["path"]]
+        kind = b"text/event-stream" if streamed else b"application/json"
+        headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -158,7 +173,15 @@ def plain(port: int) -> dict[str, Ask]:
     def generate(prompt: str) -> None:
         post("/v1/images/generations", {"model": "m", "prompt": prompt})
 
-    return {"chat": chat, "one picture of 256×256 back": generate}
+    def stream(prompt: str) -> None:
+        messages = [{"role": "user", "content": prompt}]
+        post("/v1/chat/completions", {"model": "m", "messages": messages, "stream": True})
+
+    return {
+        "chat": chat,
+        "chat, streamed": stream,
+        "one picture of 256×256 back": generate,
+    }
 
 
 def timed(ask: Ask, texts: Iterator[str], calls: int) -> list[float]:
@@ -181,13 +204,23 @@ def line(name: str, spent: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--calls", type=int, default=400)
+    parser.add_argument("--pictures", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--clients", default="1,8")
+    parser.add_argument("--think", default="0,20")
     options = parser.parse_args()
     print(describe("tutela", "openai", "uvicorn", "httpcore", "starlette"))
+    for think in map(float, options.think.split(",")):
+        print(f"the API answers after {think:g} ms")
+        measure(think, options)
+    print(f"{os.cpu_count()} cores for the clients, the API and the gateway together")
+
+
+def measure(think: float, options: argparse.Namespace) -> None:
+    """Print what calls take, directly and through the gateway."""
     ours, theirs = multiprocessing.Pipe()
     context = multiprocessing.get_context("spawn")
-    upstream = context.Process(target=api, args=(theirs,), daemon=True)
+    upstream = context.Process(target=api, args=(theirs, think), daemon=True)
     upstream.start()
     direct = ours.recv()
     texts = prompts()
@@ -196,12 +229,13 @@ def main() -> None:
             asks = {where: make(at) for where, at in (("direct", direct), ("gateway", port))}
             for what in asks["direct"]:
                 spent: dict[str, list[float]] = {where: [] for where in asks}
+                # A picture that comes back is decoded and looked at: fewer of them say enough.
+                calls = options.calls if "picture" not in what else options.pictures
                 for where in asks:
-                    timed(asks[where][what], texts, 40)
+                    timed(asks[where][what], texts, min(40, calls))
                 for _ in range(options.rounds):
                     for where in asks:
-                        count = options.calls // options.rounds
-                        spent[where] += timed(asks[where][what], texts, count)
+                        spent[where] += timed(asks[where][what], texts, calls // options.rounds)
                 for where, times in spent.items():
                     print(line(f"{name}, {what}, {where}", times))
                 added = statistics.median(spent["gateway"]) - statistics.median(spent["direct"])
@@ -211,7 +245,6 @@ def main() -> None:
             rate = len(times) / seconds
             print(f"{line(f'chat, {count} clients at once', times)}   {rate:6.0f} requests/s")
     upstream.terminate()
-    print(f"processes: {os.cpu_count()} cores for the clients, the API and the gateway together")
 
 
 def together(port: int, clients: int, calls: int) -> tuple[list[float], float]:
