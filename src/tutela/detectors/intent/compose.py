@@ -38,6 +38,7 @@ CORE: Final[dict[str, float]] = {
     "minor crime shown": 0.95,
     "young undressed": 0.85,
     "young sexual made": 0.82,
+    "young sexual": 0.6,
     "minor unwanted clothes": 0.9,
     "crime": 0.94,
     "crime named": 0.6,
@@ -77,11 +78,15 @@ class Facts:
         self.strict = strict
         grades = [g for g in scene["grade"] if _beside(scene, [g], scene["young person child"], 2)]
         self.minor: Hits = [*scene["child age"], *grades]
-        # "young woman" says that she is adult: only where the two words stand together.
+        # "young woman", "young smiling woman" say that she is adult, where they stand together.
+        named = {(hit.start, hit.end) for hit in scene["person"]}
         self.young: Hits = [
             hit
             for hit in scene["young"]
-            if not any(0 <= other.start - hit.end <= 0 for other in scene["adult"])
+            if not any(
+                0 <= other.start - hit.end <= ((hit.start, hit.end) not in named)
+                for other in scene["adult"]
+            )
         ]
         self.named: Hits = scene["abuse exploit"]
         harms = scene["abuse exploit groom coax nudify drawn sexual undress bare remove send"]
