@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -255,16 +256,19 @@ def test_what_cant_be_seen_into_is_refused(name: str, value: Any, gate: Spy) -> 
     assert not gate.requests
 
 
+CALL = re.compile(r"^    def __call__\(\n(.*?)^    \)", re.MULTILINE | re.DOTALL)
+
+
 def arguments() -> dict[str, str]:
     """Every argument of every pipeline that diffusers has, with how it is annotated."""
     found: dict[str, str] = {}
     for path in (Path(diffusers.__file__).parent / "pipelines").rglob("pipeline_*.py"):
-        for kind in ast.parse(path.read_text("utf-8")).body:
-            for call in kind.body if isinstance(kind, ast.ClassDef) else ():
-                if isinstance(call, ast.FunctionDef) and call.name == "__call__":
-                    for one in (*call.args.args[1:], *call.args.kwonlyargs):
-                        said = ast.unparse(one.annotation) if one.annotation else ""
-                        found[one.arg] = f"{found.get(one.arg, '')} {said}"
+        for heads in CALL.findall(path.read_text("utf-8")):
+            (call,) = ast.parse(f"def call({heads}): ...").body
+            assert isinstance(call, ast.FunctionDef)
+            for one in (*call.args.args[1:], *call.args.kwonlyargs):
+                said = ast.unparse(one.annotation) if one.annotation else ""
+                found[one.arg] = f"{found.get(one.arg, '')} {said}"
     return found
 
 
@@ -333,14 +337,14 @@ def test_models_work_only_in_their_guarded_pipeline(gate: Spy) -> None:
     for run in (
         lambda: pipeline.unet(torch.zeros(1, 4, 32, 32), 1, embeds),
         lambda: unguarded.__call__(pipeline, WISH, **SIZE, **STEPS),
-        lambda: shared(WISH, image=photo()),
+        lambda: shared(WISH, image=photo(), **STEPS),
     ):
         with pytest.raises(RequestRefused, match="guarded pipeline"):
             run()
     assert not steps
     assert not gate.requests
     pipeline(WISH, **SIZE, **STEPS)
-    guard(shared, gate)(WISH, image=photo())
+    guard(shared, gate)(WISH, image=photo(), strength=0.9, **STEPS)
     assert steps
     with pytest.raises(ConfigurationError, match="once"):
         guard(pipeline, gate)
