@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response, Stream
 
 from tutela.detectors import trigger
 from tutela.errors import ConfigurationError, StoreError
-from tutela.guard import gateway
+from tutela.guard import calls, gateway
 from tutela.guard.openai_answers import Judged
 from tutela.guard.reading import Unexamined
 from tutela.guard.refusals import Refusals
@@ -254,7 +254,7 @@ def test_a_body_that_does_not_come(
 def test_too_much_at_once(
     serve: Serve, upstream: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway, "MAX_HELD", 1 * MiB)
+    monkeypatch.setattr(calls, "MAX_HELD", 1 * MiB)
     address = serve()
     error_of(post(address, {**BODY, "user": "a" * (2 * MiB)}), 503)
     assert post(address).status_code == 200

@@ -21,17 +21,26 @@ import orjson
 import structlog
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect
 from starlette.requests import Request as Incoming
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from tutela._confine import hide
-from tutela.content import Context
-from tutela.errors import AccessDenied, FetchRefused, StoreError, TutelaError
+from tutela.errors import AccessDenied, StoreError
 from tutela.guard import moderations, openai_requests
 from tutela.guard.bodies import Unreadable
+from tutela.guard.calls import (
+    Budget,
+    Call,
+    Endpoint,
+    Failed,
+    Refused,
+    Streamed,
+    busy,
+    failed,
+    failure,
+    shaped,
+)
 from tutela.guard.gate import Gate, Operation, Request
 from tutela.guard.marking import Marker
 from tutela.guard.openai_answers import (
@@ -55,7 +64,6 @@ from tutela.guard.upstream import Answer, Upstream, UpstreamFailed
 from tutela.media.types import MiB
 from tutela.server import metrics
 from tutela.server.app import LANES, Beside
-from tutela.server.errors import Refused as NotServed
 from tutela.server.fetch import Fetcher
 from tutela.server.fetch import fetcher as fetcher_of
 from tutela.server.guard import Bucket
@@ -64,7 +72,7 @@ from tutela.server.keys import Key, Keys
 from tutela.server.keys import Scope as KeyScope
 from tutela.server.run import log_as_json
 from tutela.settings import Settings
-from tutela.store import Store, new_id
+from tutela.store import Store
 
 log = structlog.get_logger("tutela.guard")
 
@@ -80,15 +88,12 @@ class Mark(Protocol):
 
 MAX_BODY: Final = 128 * MiB
 MAX_ANSWER: Final = 256 * MiB
-MAX_HELD: Final = 1024 * MiB
-"""Bytes of requests and answers that are held at once."""
 MAX_WAITING: Final = 64
 """Requests that may wait to be judged, a lane; beyond them the answer is to try again."""
 TO_SEND: Final = 60.0
 """Seconds that a body may take to come."""
 TO_JUDGE: Final = 60.0
 """Seconds after which what was not judged is refused."""
-SURFACE: Final = "guard"
 SMALL: Final = 64 << 10
 """Bytes of JSON that are read at once, within the event loop."""
 SENT_ONCE: Final = (b"content-type", b"content-length", b"content-encoding", b"authorization")
@@ -110,21 +115,6 @@ class Options:
     """For which the upstream may be silent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One call of the API."""
-
-    family: Family
-    path: str
-    method: str = "POST"
-    read: Callable[[str, bytes, frozenset[Unexamined]], Asked] | None = None
-
-    @property
-    def name(self) -> str:
-        """What it is called in logs and metrics."""
-        return self.path.removeprefix("/v1/").removeprefix("/")
-
-
 ENDPOINTS: Final = {
     (one.method, one.path): one
     for one in (
@@ -143,109 +133,6 @@ ENDPOINTS: Final = {
 
 
 UNKNOWN: Final = Endpoint(Family.CHAT, "(none)")
-
-
-class Refused(Exception):
-    """A request, or an answer, that may not pass."""
-
-    def __init__(self, stage: str) -> None:
-        super().__init__(stage)
-        self.stage = stage
-
-
-class Failed(Exception):
-    """An answer that is an error."""
-
-    def __init__(
-        self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None
-    ) -> None:
-        super().__init__(status)
-        self.status = status
-        self.body = body
-        self.headers = headers or {}
-
-
-def _busy() -> Failed:
-    body = error("Too much is being judged; try again.", "server_error", "overloaded")
-    return Failed(503, body, {"Retry-After": "1"})
-
-
-class Budget:
-    """The bytes that all requests and their answers hold together."""
-
-    def __init__(self) -> None:
-        self.held = 0
-
-
-class Call:
-    """A request on its way."""
-
-    def __init__(self, endpoint: Endpoint, budget: Budget) -> None:
-        self.endpoint = endpoint
-        self.family = endpoint.family
-        self.id = new_id()
-        self.account = ""
-        self.status = 500
-        self.edits = False
-        """Whether pictures that come back are made of pictures that went in."""
-        self.verdicts: list[str] = []
-        self.passed: dict[bytes, tuple[bytes, str]] = {}
-        """Pictures of the answer that may pass, as they pass, by their digest."""
-        self.recorded: list[asyncio.Future[None]] = []
-        """Done once the verdicts are recorded. What came of them leaves only then."""
-        self.stack = AsyncExitStack()
-        self.started = time.perf_counter()
-        self._budget = budget
-        self._taken = 0
-
-    @property
-    def context(self) -> Context:
-        """Where its content comes from, for the policy."""
-        return Context(surface=SURFACE, account=self.account)
-
-    def take(self, count: int) -> None:
-        """Hold so many bytes more. Raises `Failed`."""
-        if self._budget.held + count > MAX_HELD:
-            raise _busy()
-        self._budget.held += count
-        self._taken += count
-
-    async def durable(self) -> None:
-        """Returns once every verdict so far is recorded. Raises `StoreError`."""
-        while self.recorded:
-            await self.recorded.pop()
-
-    async def close(self) -> None:
-        """Let go of the upstream and of the bytes, and say what happened."""
-        for future in self.recorded:
-            future.cancel()
-        self._budget.held -= self._taken
-        self._taken = 0
-        with anyio.CancelScope(shield=True):
-            await self.stack.aclose()
-        metrics.GUARDED.labels(self.endpoint.name, str(self.status)).inc()
-        log.info(
-            "guarded",
-            id=self.id,
-            endpoint=self.endpoint.name,
-            status=self.status,
-            ms=round((time.perf_counter() - self.started) * 1e3, 1),
-            verdicts=self.verdicts,
-        )
-
-
-class Streamed(StreamingResponse):
-    """A stream that closes its call, however it ends."""
-
-    def __init__(self, call: Call, chunks: AsyncIterator[bytes], headers: dict[str, str]) -> None:
-        super().__init__(chunks, 200, headers, "text/event-stream")
-        self._call = call
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            await self._call.close()
 
 
 class Gateway:
@@ -288,11 +175,11 @@ class Gateway:
                     response = await self._serve(call, incoming)
                 except Refused as refused:
                     await self._count(call, refused.stage)
-                    response = _shaped(400, refusal(call.family))
+                    response = shaped(400, refusal(call.family))
                 if not isinstance(response, Streamed):
                     await call.durable()
             except Exception as problem:
-                response = _failure(call, problem)
+                response = failure(call, problem)
             response.headers.update({**HEADERS, "x-request-id": call.id})
             call.status = response.status_code
             return response
@@ -340,9 +227,9 @@ class Gateway:
             text = await anyio.to_thread.run_sync(metrics.exposition)
             return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
         if endpoint.path == "/health/live":
-            return _shaped(200, {"status": "live"})
+            return shaped(200, {"status": "live"})
         fine = await anyio.to_thread.run_sync(can_screen, self._gate.screener)
-        return _shaped(200 if fine else 503, {"status": "ready" if fine else "not ready"})
+        return shaped(200 if fine else 503, {"status": "ready" if fine else "not ready"})
 
     async def _key(self, headers: dict[bytes, bytes], scope: KeyScope) -> Key:
         kind, _, secret = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
@@ -368,7 +255,7 @@ class Gateway:
             verdict = await self._run(self._gate.request, asked.request(call.context))
             call.verdicts.append(verdict.id)
             results.append(moderations.result(asked, verdict))
-        return _shaped(200, moderations.answer(call.id, results))
+        return shaped(200, moderations.answer(call.id, results))
 
     async def _complete(self, call: Call, asked: Asked) -> None:
         """Fetch the pictures that are named by their address."""
@@ -395,7 +282,7 @@ class Gateway:
     async def _run(self, work: Callable[..., T], *args: Any) -> T:
         """Work that judges, in a thread, in its turn. Raises `Failed` and `TimeoutError`."""
         if self._waiting >= MAX_WAITING:
-            raise _busy()
+            raise busy()
         self._waiting += 1
         try:
             with anyio.fail_after(TO_JUDGE):
@@ -422,7 +309,7 @@ class Gateway:
         ask = self._upstream.ask("GET", call.endpoint.path, headers)
         answer = await call.stack.enter_async_context(ask)
         document = await _document(call, answer)
-        return _shaped(answer.status, document, answer.headers)
+        return shaped(answer.status, document, answer.headers)
 
     async def _forward(self, call: Call, asked: Asked, headers: dict[bytes, bytes]) -> Response:
         body, kind = asked.body()
@@ -437,7 +324,7 @@ class Gateway:
         await self._clear(call, document, as_url=asked.as_url)
         if answer.status < 400 and self._options.judge is not Judged.NONE:
             document = await self._cleared(call, document)
-        return _shaped(answer.status, document, answer.headers)
+        return shaped(answer.status, document, answer.headers)
 
     async def _stream(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
         """The events, each judged before it leaves; or all of them before the first leaves."""
@@ -466,7 +353,7 @@ class Gateway:
             await call.durable()
             yield broken_off(call.family, refusal(call.family)).written()
         except Exception as problem:
-            yield broken_off(call.family, _failed(call, problem).body).written()
+            yield broken_off(call.family, failed(call, problem).body).written()
 
     async def _clear(self, call: Call, document: Any, *, as_url: bool = False) -> None:
         """Judge and mark every picture of a document, in its place. Raises `Refused`."""
@@ -491,6 +378,7 @@ class Gateway:
             marked = data
             if self._mark is not None:
                 marked = await self._run(partial(self._mark, data, edited=call.edits))
+            call.take(len(marked))
             call.passed[digest] = marked, media_of(marked)
         return call.passed[digest]
 
@@ -563,44 +451,6 @@ async def _document(call: Call, answer: Answer) -> Any:
         return await anyio.to_thread.run_sync(orjson.loads, body)
     except orjson.JSONDecodeError:
         raise UpstreamFailed("no JSON") from None
-
-
-def _shaped(status: int, document: Any, headers: dict[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(document), status, headers, "application/json")
-
-
-def _failure(call: Call, problem: Exception) -> Response:
-    failed = _failed(call, problem)
-    return _shaped(failed.status, failed.body, failed.headers)
-
-
-def _failed(call: Call, problem: Exception) -> Failed:
-    """What a caller is told of anything that went wrong: nothing passes, nothing is quoted."""
-    match problem:
-        case Failed():
-            return problem
-        case Unreadable():
-            return Failed(problem.status, error(problem.message, param=problem.param))
-        case NotServed():
-            return Failed(problem.status, error(problem.message), problem.headers)
-        case FetchRefused():
-            log.info("refused", id=call.id, stage="fetch", notes=getattr(problem, "__notes__", []))
-            return Failed(400, error(f"A picture was not fetched: {problem}."))
-        case UpstreamFailed():
-            log.error("upstream", id=call.id, reason=str(problem))
-            told = "The model's API gave no answer that can be passed on."
-            return Failed(504 if problem.late else 502, error(told, "server_error"))
-        case ClientDisconnect():
-            return Failed(400, error("The request was cut off."))
-    # A stranger's message may quote content: its type and place are what the log gets.
-    place = problem.__traceback__
-    while place and place.tb_next:
-        place = place.tb_next
-    where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place else ""
-    ours = str(problem) if isinstance(problem, TutelaError) else ""
-    log.error("failed", id=call.id, error=type(problem).__name__, where=where, message=ours)
-    told = "Something failed here, so nothing was passed on; try again."
-    return Failed(503, error(told, "server_error"), {"Retry-After": "1"})
 
 
 def create(
