@@ -252,6 +252,7 @@ def test_photo_mask_and_prompt_are_judged_as_one(guardrail: TutelaGuardrail, gat
         {"input": REFUSED},
         {"prompt": [REFUSED]},
         {"messages": said(WISH), "system": REFUSED},
+        {"messages": said(WISH), "fallbacks": [{"model": "talker", "messages": said(REFUSED)}]},
     ],
 )
 def test_what_is_refused_is_raised_before_the_call(

@@ -75,8 +75,7 @@ class GuardMiddleware:
             body = await self._body(scope, receive)
             if body is None:
                 return
-            payload = self._read(scope, body)
-            await anyio.to_thread.run_sync(self._judge, payload)
+            await anyio.to_thread.run_sync(self._judge, scope, body)
         except (Unreadable, TutelaError) as error:
             await refusal(error)(scope, receive, send)
             return
@@ -133,8 +132,8 @@ class GuardMiddleware:
             payload.read_all(read_json(kinds[0], body))
         return payload
 
-    def _judge(self, payload: Payload) -> None:
-        request = payload.request(Context(surface="asgi"))
+    def _judge(self, scope: Scope, body: bytes) -> None:
+        request = self._read(scope, body).request(Context(surface="asgi"))
         if request.texts or request.unwanted or request.images or request.mask:
             allowed(self._gate.request(request))
 

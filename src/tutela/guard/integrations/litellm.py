@@ -19,18 +19,17 @@ from litellm.types.guardrails import GuardrailEventHooks
 from tutela.content import Context
 from tutela.errors import OutputRefused, RequestRefused, TutelaError
 from tutela.guard.gate import Gate, Operation
-from tutela.guard.integrations.litellm_http import UNJUDGED, account_of, judge_made
-from tutela.guard.integrations.payloads import PLAIN, Payload
+from tutela.guard.integrations.litellm_http import LABELS, UNJUDGED, account_of, judge_made
+from tutela.guard.integrations.payloads import Payload
 from tutela.guard.integrations.values import allowed
 from tutela.settings import load
 
 HOOKS: Final = [GuardrailEventHooks.pre_call, GuardrailEventHooks.post_call]
 """Before the model is called, and before its answer leaves. Beside the call is too late."""
 ABOUT: Final = frozenset(
-    {"api_base", "api_key", "api_version", "cache", "caching", "client", "fallbacks"}
-    | {"guardrail_to_apply", "guardrails", "litellm_call_id", "litellm_logging_obj"}
-    | {"litellm_metadata", "litellm_trace_id", "metadata", "model_info", "num_retries"}
-    | {"proxy_server_request", "secret_fields", "tags", "timeout", "user_api_key_dict"}
+    {"api_base", "api_key", "guardrail_to_apply", "guardrails", "litellm_call_id"}
+    | {"litellm_logging_obj", "litellm_metadata", "litellm_trace_id", "metadata"}
+    | {"proxy_server_request", "secret_fields", "user_api_key_dict"}
 )
 """What LiteLLM keeps with a request and no model reads."""
 
@@ -95,7 +94,7 @@ class TutelaGuardrail(CustomGuardrail):
         return raised
 
     def _request(self, data: Mapping[str, Any], context: Context) -> None:
-        payload = Payload(self._vouched, PLAIN)
+        payload = Payload(self._vouched, LABELS)
         payload.read_all({name: one for name, one in data.items() if name not in ABOUT})
         operation = Operation.EDIT if payload.images else Operation.GENERATE
         request = payload.request(context, operation)
@@ -103,7 +102,7 @@ class TutelaGuardrail(CustomGuardrail):
             allowed(self._gate.request(request))
 
     def _answer(self, pieces: Iterable[Any], context: Context) -> None:
-        payload = Payload(self._vouched, PLAIN)
+        payload = Payload(self._vouched, LABELS)
         said: list[str] = []
         for piece in pieces:
             fields = piece.model_dump() if hasattr(piece, "model_dump") else piece

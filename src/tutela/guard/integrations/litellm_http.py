@@ -34,6 +34,8 @@ ABOUT: Final = frozenset(
     | {"litellm_version", "model", "request_data", "request_headers"}
 )
 """Fields that no model reads."""
+LABELS: Final = PLAIN | {"detail", "object", "role", "type"}
+"""Names of fields that hold a label; in these shapes some more do."""
 ACCOUNTS: Final = ("user_api_key_end_user_id", "user_api_key_user_id", "user_api_key_hash")
 """Where the caller's reference stands; the first that is there counts."""
 UNJUDGED: Final = "This request can't be judged."
@@ -56,8 +58,8 @@ def route(gate: Gate, *, key: str = "", vouched: Iterable[str] = ()) -> Route:
             if len(body) > MAX_BODY:
                 return _blocked(UNJUDGED)
         try:
-            fields = read_json(request.headers.get("content-type", ""), bytes(body))
-            await anyio.to_thread.run_sync(_judge, gate, fields, named)
+            kind = request.headers.get("content-type", "")
+            await anyio.to_thread.run_sync(_judge, gate, kind, bytes(body), named)
         except (RequestRefused, OutputRefused) as error:
             return _blocked(str(error))
         except (Unreadable, TutelaError) as error:
@@ -95,9 +97,10 @@ def judge_made(gate: Gate, payload: Payload, context: Context) -> None:
     judge_outputs(gate, pictures, context)
 
 
-def _judge(gate: Gate, fields: Mapping[str, Any], vouched: frozenset[str]) -> None:
+def _judge(gate: Gate, kind: str, body: bytes, vouched: frozenset[str]) -> None:
+    fields = read_json(kind, body)
     context = Context(surface="litellm", account=account_of(fields.get("request_data")))
-    payload = Payload(vouched, PLAIN)
+    payload = Payload(vouched, LABELS)
     payload.read_all({name: one for name, one in fields.items() if name not in ABOUT})
     if fields.get("input_type") == "response":
         judge_made(gate, payload, context)

@@ -22,11 +22,10 @@ MAX_TEXT: Final = 256 << 10
 """Characters of all texts together."""
 MAX_PICTURES: Final = 16
 PLAIN: Final = frozenset(
-    {"aspect_ratio", "aspectRatio", "created", "detail", "encoding_format", "finish_reason"}
-    | {"format", "id", "input_fidelity", "model", "moderation", "n", "object", "output_format"}
-    | {"quality", "response_format", "role", "safety_identifier", "sampler", "sampler_index"}
-    | {"sampler_name", "scheduler", "seed", "service_tier", "size", "system_fingerprint"}
-    | {"tool_call_id", "type", "user"}
+    {"aspect_ratio", "created", "encoding_format", "finish_reason", "id", "input_fidelity", "model"}
+    | {"moderation", "n", "output_format", "response_format", "safety_identifier", "sampler"}
+    | {"sampler_index", "sampler_name", "scheduler", "seed", "service_tier", "size"}
+    | {"system_fingerprint", "tool_call_id", "user"}
 )
 """Names of fields that choose between ways of working, where they hold a label."""
 
