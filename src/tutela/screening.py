@@ -220,15 +220,18 @@ class Screener:
         view = by_part.get(finding.part, examination.views[0])
         return heat.draw(view, finding) if finding.heat else outline.draw(view, finding)
 
-    def warm(self, *, films: bool = False) -> None:
+    def warm(self, *, films: bool = False, texts: bool = False) -> None:
         """Start every worker, load every kernel and model now, so that no upload waits for it.
 
-        The workers for films too with `films`; else they start with the first one.
+        The workers for films, and the words of every language, too if asked; else they come with
+        the first film and the first text.
         """
         self.sandbox.warm(films=films)
-        content = Content(data=trigger.picture())
-        examination = self.examine(content)
-        self._look([(content, examination)], self.matcher.match([examination.fingerprints]))
+        contents = [Content(data=trigger.picture())]
+        if texts:
+            contents.append(Content(text="a blue teapot"))
+        examined = [(content, self.examine(content)) for content in contents]
+        self._look(examined, self.matcher.match([done.fingerprints for _, done in examined]))
 
     def close(self) -> None:
         """Stop the workers and close the store."""

@@ -122,7 +122,7 @@ class Gate:
 
     def warm(self) -> None:
         """Start every worker, load every kernel and model now."""
-        self.screener.warm()
+        self.screener.warm(texts=True)
 
     def close(self) -> None:
         """Stop the workers and close the store."""

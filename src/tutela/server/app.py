@@ -50,7 +50,7 @@ def create(settings: Settings, *, fetcher: Fetcher | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with Screener(settings) as screener, Beside(screener):
-            screener.warm()
+            screener.warm(texts=True)
             app.state.screener = screener
             # First come, first served: without it a request may be overtaken again and again.
             app.state.lanes = anyio.CapacityLimiter(LANES * settings.workers)

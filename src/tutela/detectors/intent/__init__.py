@@ -129,9 +129,9 @@ class Intent:
     looks_at: Final = frozenset({Sight.TEXT})
     cost: Final = 0.5
 
-    def prepare(self, options: Options) -> None:  # noqa: ARG002
-        vocabulary()
-        model()
+    def prepare(self, options: Options) -> None:
+        """Nothing yet: words and weights are loaded with the first text, as many processes see
+        none."""
 
     def applies(self, facts: MediaFacts) -> bool:  # noqa: ARG002
         return True
