@@ -110,8 +110,8 @@ class Facts:
         ]
         self.coax = without(scene["coax"], excused)
         self.bare = without(scene["bare"], spoken)
-        self.strip = self._strips(scene["clothes"])
-        self.outer = self._strips(scene["garment"])
+        self.strip = without(self._strips(scene["clothes"], told=True), spoken)
+        self.outer = without(self._strips(scene["garment"]), spoken)
         self.private: Hits = [
             *self.sexual,
             *self.undress,
@@ -194,12 +194,12 @@ def _nudification(facts: Facts, unwanted: bool) -> dict[str, float]:
         found["strip known"] = scene.meet(facts.strip, known, near=8, over=True)
         found["strip picture"] = scene.meet(facts.strip, scene["picture"], near=8)
         found["strip with tool"] = scene.meet(facts.strip, scene["tool"], near=8)
-        if not _beside(scene, facts.strip, scene["lying"], 5):
+        if not _beside(scene, facts.strip, scene["lying"], 7):
             found["strip"] = 1.0
     if facts.outer:
         found["garment of known"] = scene.meet(facts.outer, known, near=3, far=8, over=True)
         found["garment of person"] = scene.meet(facts.outer, scene["person adult"], near=5)
-        if not _beside(scene, facts.outer, scene["lying"], 5):
+        if not _beside(scene, facts.outer, scene["lying"], 7):
             found["garment"] = 1.0
     if facts.undress:
         aimed = _aimed(facts)
