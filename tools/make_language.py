@@ -1,11 +1,12 @@
 """Make the weights that tell covered languages from others: detectors/intent/language.bin.
 
-They are learnt from the translations that Django and Sphinx ship (BSD licences), from the standard
-library's source (names, code, English), from the words of the lexicons, from scrambled letters,
-and, with `--texts`, from English image prompts: every other line of the benign sets.
+They are learnt from the translations that Django and Sphinx ship (BSD licences), from the word
+frequencies of wordfreq (data CC BY-SA 4.0), from the standard library's source (names, code,
+English), from the words of the lexicons, from scrambled letters, and from every other line of
+what is given: English image prompts (`--texts`) and prose by language (`--prose`).
 
-    pip install django==5.2.19 sphinx==9.0.4 polib
-    python tools/make_language.py [--texts prompts.txt]
+    pip install django==5.2.19 sphinx==9.0.4 polib wordfreq==3.1.1
+    python tools/make_language.py [--texts prompts.txt] [--prose folder]
 """
 
 from __future__ import annotations
@@ -15,25 +16,27 @@ import re
 import string
 import sysconfig
 import tomllib
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import polib
+import wordfreq
 
 from tutela.detectors.intent import language
 from tutela.media.text import plain
 
 FOLDER = Path(language.__file__).parent
 COVERED = {"en", "es", "pt", "fr", "de", "it", "nl", "tr", "id", "sw", "pl", "vi", "ru", "ar", "ur"}
-COVERED |= {"hi", "ms"}
+COVERED |= {"hi", "ms", "bn", "zh", "ja", "ko", "th"}
 NEAR = {"gl", "ast", "ia", "io", "ca", "ca@valencia", "af", "fy", "lb", "br", "eo", "az", "tk"}
 """Too near to a covered language, or too mixed, to be called unreadable: not learnt from."""
 EDGE = 1.2
 """The most that one run of letters may weigh."""
 DROPPED = 0.5
-ROUNDS = 3
-"""Ways in which messages of other languages are cut into stretches."""
+MOST = 12_000
+"""Stretches of each language from each source."""
 
 
 def translations() -> Iterator[tuple[str, str]]:
@@ -53,7 +56,13 @@ def translations() -> Iterator[tuple[str, str]]:
 def bare(text: str) -> str:
     """A message without its placeholders, as letters."""
     text = re.sub(r"%\(\w+\)[sd]|%[sdr]|\{\w*\}|<[^>]+>|&\w+;|https?://\S+|``?[^`]*``?", " ", text)
-    return " ".join(language._SHARED.sub(" ", plain(text)).split())
+    return language.weighed(plain(text))
+
+
+def unmarked(text: str) -> str:
+    """Latin letters as they are typed without accents."""
+    parts = unicodedata.normalize("NFD", text.translate(str.maketrans("łđøı", "ldoi")))
+    return unicodedata.normalize("NFC", re.sub("[\u0300-\u036f]", "", parts))
 
 
 def lexicon_words() -> list[str]:
@@ -79,28 +88,51 @@ def scrambled(text: str, rng: np.random.Generator) -> str:
 
 
 def windows(text: str, rng: np.random.Generator) -> Iterator[str]:
-    """Stretches of four to ten words."""
+    """Stretches of four to fourteen words, a quarter of them without accents."""
     words = text.split()
     at = 0
     while len(words) - at >= 4:
-        count = int(rng.integers(4, 11))
-        yield " ".join(words[at : at + count])
+        count = int(rng.integers(4, 15))
+        stretch = " ".join(words[at : at + count])
+        yield unmarked(stretch) if rng.random() < 0.25 else stretch
         at += count
 
 
-def gather(texts: list[str], rng: np.random.Generator) -> tuple[list[str], list[str]]:
+def stretches(lines: list[str], rng: np.random.Generator) -> list[str]:
+    """Texts in random order, again and again up to eight times, cut into stretches."""
+    run: list[str] = []
+    lines = [line for line in dict.fromkeys(lines) if line]
+    for _ in range(8):
+        if len(run) < MOST:
+            run += windows(" ".join(rng.permutation(lines).tolist()), rng)
+    return run[:MOST]
+
+
+def frequent(code: str, rng: np.random.Generator) -> str:
+    """Words of a language, the frequent ones more often, in random order."""
+    counts = wordfreq.get_frequency_dict(code, "best")
+    share = np.sqrt(np.fromiter(counts.values(), float))
+    return bare(" ".join(rng.choice(list(counts), 60_000, p=share / share.sum())))
+
+
+def gather(
+    texts: list[str], prose: dict[str, list[str]], rng: np.random.Generator
+) -> tuple[list[str], list[str]]:
     by: dict[str, list[str]] = {}
     for code, text in translations():
         by.setdefault(code, []).append(bare(text))
+    found = [(code, stretches(messages, rng)) for code, messages in by.items()]
+    found += [
+        (code, stretches([bare(line) for line in lines], rng)) for code, lines in prose.items()
+    ]
+    for code in wordfreq.available_languages("best"):
+        if code not in {"zh", "ja", "ko"}:
+            found.append((code, list(windows(frequent(code, rng), rng))))
     covered, others = [], []
-    for code, messages in by.items():
+    for code, run in found:
         base = re.split("[_@]", code)[0]
-        if code in NEAR or base in NEAR:
-            continue
-        run: list[str] = []
-        for _ in range(1 if base in COVERED else ROUNDS):
-            run += windows(" ".join(rng.permutation(list(dict.fromkeys(messages))).tolist()), rng)
-        (covered if base in COVERED else others).extend(run)
+        if code not in NEAR and base not in NEAR:
+            (covered if base in COVERED else others).extend(run)
     code_lines = []
     for file in sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))[:120]:
         code_lines += list(windows(bare(file.read_text("utf-8", "replace")), rng))
@@ -109,8 +141,8 @@ def gather(texts: list[str], rng: np.random.Generator) -> tuple[list[str], list[
     tags = [" ".join(rng.choice(words, int(rng.integers(4, 9)))) for _ in range(30_000)]
     some = np.array(sorted({word for line in [*code_lines, *lines] for word in line.split()}))
     tags += [" ".join(rng.choice(some, int(rng.integers(4, 9)))) for _ in range(30_000)]
-    latin = [line for line in covered if line.isascii()]
-    others += [scrambled(str(line), rng) for line in rng.choice(latin, 15_000)]
+    latin = [line for line in map(unmarked, covered) if line.isascii()]
+    others += [scrambled(str(line), rng) for line in rng.choice(latin, 80_000)]
     return covered + code_lines + lines + tags, others
 
 
@@ -122,7 +154,7 @@ def learn(covered: list[str], others: list[str], rng: np.random.Generator) -> np
         triples, fours = language.runs(line)
         features.append(np.concatenate([triples, fours + np.uint32(size)]))
     truth = np.array([0.0] * len(covered) + [1.0] * len(others), np.float32)
-    say = np.where(truth > 0, len(truth) / len(others), 3 * len(truth) / len(covered)) / 2
+    say = np.where(truth > 0, len(truth) / len(others), 6 * len(truth) / len(covered)) / 2
     weights = np.zeros(2 * size, np.float32)
     mean, spread = np.zeros_like(weights), np.zeros_like(weights)
     step = 0
@@ -158,12 +190,16 @@ def learn(covered: list[str], others: list[str], rng: np.random.Generator) -> np
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--texts", type=Path, help="English image prompts, one a line")
+    parser.add_argument("--prose", type=Path, help="folder of es.txt, sv.txt …: texts, one a line")
+    parser.add_argument("--to", type=Path, default=FOLDER / "language.bin", help="file made")
     given = parser.parse_args()
     rng = np.random.default_rng(7)
     texts = given.texts.read_text("utf-8").splitlines()[::2] if given.texts else []
-    covered, others = gather(texts, rng)
+    files = sorted(given.prose.glob("*.txt")) if given.prose else []
+    prose = {file.stem: file.read_text("utf-8").splitlines()[::2] for file in files}
+    covered, others = gather(texts, prose, rng)
     print(f"{len(covered)} stretches of covered languages, {len(others)} of others")
-    (FOLDER / "language.bin").write_bytes(learn(covered, others, rng).tobytes())
+    (given.to).write_bytes(learn(covered, others, rng).tobytes())
 
 
 if __name__ == "__main__":

@@ -5,11 +5,21 @@ from __future__ import annotations
 import string
 from random import Random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutela.detectors.intent.language import FEWEST, SIZE, against, identify, runs
+from tutela.detectors.intent import language
+from tutela.detectors.intent.language import (
+    FEWEST,
+    PASSAGE,
+    SIZE,
+    against,
+    identify,
+    runs,
+    weighed,
+)
 from tutela.media.text import plain
 
 COVERED = {
@@ -69,6 +79,24 @@ NEUTRAL = [
     "tyrannosaurus rex, velociraptor, triceratops and stegosaurus at the Grand Canyon",
 ]
 
+PROSE = [
+    "Donde falta el tiempo tambien falta la paciencia. -- Johann Wolfgang von Goethe",
+    "No basta con mirar la luna; ademas hay que salir. -- Friedrich Nietzsche",
+    "Wer zuletzt kocht, ißt am längsten. -- Aleksandr Solženicyn",
+    "Il gatto e' piu' furbo di me, perche' dorme. -- Arthur Schopenhauer",
+    "Wczoraj bylem u babci i zjadlem caly tort, a potem juz tylko spalem",
+    "Кто рано встаёт, тот весь день зевает. -- Народная мудрость",
+    "Qui dort dîne, disait Rabindranath Tagore à Wisława Szymborska",
+    "Chiếc thuyền nhỏ của bà ngoại đậu cạnh bến sông, ngoài ấy trời đã tối và gió thổi rất mạnh",
+    "床前的小猫喜欢看雨, 用 numpy matplotlib scipy 画图",
+]
+"""Sayings of our own, with names from elsewhere and as people type them."""
+
+
+@pytest.mark.parametrize("text", PROSE)
+def test_names_and_missing_accents_condemn_no_prose(text: str) -> None:
+    assert identify(plain(text)).readable
+
 
 @pytest.mark.parametrize("code", COVERED)
 def test_covered_languages_are_readable_and_named(code: str) -> None:
@@ -86,10 +114,16 @@ def test_other_languages_are_not_readable() -> None:
     assert sum(not each.readable for each in found.values()) >= len(UNCOVERED) - 1
 
 
-def test_a_passage_in_clear_hides_nothing() -> None:
+def test_words_in_clear_hide_no_passage() -> None:
     for text in UNCOVERED.values():
-        if not identify(plain(text)).readable:
-            assert not identify(plain(f"{COVERED['en']}. {text}. {COVERED['en']}")).readable
+        passage = f"{text}. {text}"
+        if not identify(plain(passage)).readable:
+            assert not identify(plain(f"{COVERED['en']}. {passage}. {COVERED['en']}")).readable
+
+
+def test_a_few_foreign_words_condemn_no_longer_text() -> None:
+    quoted = " ".join(UNCOVERED["Swedish"].split()[: PASSAGE // 2])
+    assert identify(plain(f"{COVERED['en']}, and says: {quoted}. {COVERED['en']}")).readable
 
 
 @pytest.mark.parametrize("text", NEUTRAL)
@@ -128,4 +162,35 @@ def test_runs_have_a_weight_each(text: str) -> None:
     assert len(fours) == max(0, len(text) - 1)
     assert (triples < SIZE).all()
     assert (fours < SIZE).all()
-    assert against(text) >= 0
+
+
+def worst(letters: str) -> float:
+    """Every passage summed by itself; a run belongs to the word before it, or that it begins in."""
+    triples, fours = runs(letters)
+    weights = np.frombuffer(
+        (language.resources.files(language.__package__) / "language.bin").read_bytes(), np.int8
+    ).reshape(2, SIZE)
+    each = [weights[0][run] / language.SCALE - language.DRIFT for run in triples]
+    for at, run in enumerate(fours):
+        each[at] += weights[1][run] / language.SCALE
+    words = letters.split(" ")
+    at = [0]
+    for word in words[:-1]:
+        at.append(at[-1] + len(word) + 1)
+    at.append(len(each))
+    fewest = min(PASSAGE, len(words))
+    return max(
+        sum(each[at[begin] : at[end]])
+        for begin in range(len(words))
+        for end in range(begin + fewest, len(words) + 1)
+    )
+
+
+@given(st.lists(st.text("abeiostłяж", min_size=1, max_size=6), max_size=20).map(" ".join))
+def test_the_worst_passage_is_found(letters: str) -> None:
+    assert against(letters) == pytest.approx(worst(letters), abs=1e-3)
+
+
+def test_letters_of_covered_scripts_stand_together() -> None:
+    assert weighed("नमस्ते") == "नमस्ते"
+    assert len(set(weighed("雨が비ฝনা").replace(" ", ""))) == 1

@@ -3,8 +3,9 @@
 Every lexicon is tried on every text, whatever its language; the question here is only whether the
 text may be one that no lexicon reads: a script that none covers, a language such as Swedish or
 Hungarian, or letters in no language at all. Scripts decide by themselves. In those that several
-languages share, each three and four letters in a row weigh for or against, and the stretch of the
-text with the most against it decides, so that a passage in clear does not hide one that isn't.
+languages share, each three and four letters in a row weigh for or against. The whole of a short
+text decides; of a longer one, the passage of `PASSAGE` words or more that speaks most against it:
+neither a name nor a misspelling condemns a text, and words in clear don't hide one that isn't.
 
 `tools/make_language.py` makes the weights, `docs/design/text-views.md` says how well they do.
 """
@@ -29,12 +30,14 @@ SCALE: Final = 32.0
 """A weight of 1, as it is stored: one byte each."""
 DRIFT: Final = 0.04
 """What each letter counts for a covered language, by itself."""
-LIMIT: Final = 7.5
-"""Weight of a stretch that makes a text unreadable …"""
+LIMIT: Final = 5.0
+"""Weight of a passage that makes a text unreadable …"""
 WIDTH: Final = 1.0
 """… and how fast the likelihood rises around it."""
 FEWEST: Final = 4
 """Words below which a text in a shared script is too short to tell."""
+PASSAGE: Final = 12
+"""Words that a passage of a longer text needs to decide by itself."""
 FOREIGN: Final = 8
 """Letters of a script that no lexicon covers that make a text unreadable; fewer, if half are."""
 
@@ -51,9 +54,15 @@ _SCRIPTS: Final = (
 )
 """Languages by a script of theirs, the most telling first."""
 _UNCOVERED = re.compile(
-    "[\u0370-\u03ff\u0530-\u05ff\u0700-\u074f\u0780-\u08ff\u0a00-\u0dff\u0e80-\u10ff\u1200-\u1fff"
+    "[\u0370-\u03ff\u0530-\u05ff\u0700-\u074f\u0780-\u08ff\u0a00-\u0dff\u0e80-\u10ff\u1200-\u1dff\u1f00-\u1fff"
     "\u2c00-\u2dff\ua000-\ua95f\ua980-\uabff\U00010000-\U0001cfff\U0001e100-\U0001e95f]"
 )
+_OWN = re.compile(
+    "[\u0980-\u09ff\u0e00-\u0e7f\u1100-\u11ff\u3040-\u318f\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
+    "\uff66-\uff9f\U00020000-\U0003ffff]"
+)
+"""Letters that only covered languages have. One stands for all, since each speaks for a lexicon."""
+_STANDS = "\u01c2"
 # Letters that are weighed; all else parts words.
 _SHARED = re.compile(
     "[^a-z\u00df-\u024f\u0259\u0300-\u036f\u0400-\u052f\u0620-\u06ff\u0900-\u0963\u1e00-\u1eff]+"
@@ -77,7 +86,7 @@ def identify(text: str) -> Language:
     foreign = 0 if text.isascii() else len(_UNCOVERED.findall(text))
     if foreign and (foreign >= FOREIGN or 2 * foreign >= sum(map(str.isalpha, text))):
         return Language("und", 1.0, False)
-    letters = _SHARED.sub(" ", text.lower())
+    letters = weighed(text)
     words = letters.split()
     likelihood = 0.0
     if len(words) >= FEWEST:
@@ -86,14 +95,24 @@ def identify(text: str) -> Language:
     return Language(_code(text, words) if readable else "und", likelihood, readable)
 
 
+def weighed(text: str) -> str:
+    """The letters of a text that are weighed, with a space where others part them."""
+    if not text.isascii():
+        text = _OWN.sub(_STANDS, text)
+    return _SHARED.sub(" ", text.lower()).strip()
+
+
 def against(letters: str) -> float:
-    """The weight of the stretch that speaks most against every covered language."""
+    """The weight of the passage that speaks most against every covered language."""
     triples, fours = runs(letters)
     weights = _weights()
     each = weights[0][triples].astype(np.float32)
     each[: len(fours)] += weights[1][fours]
-    total = np.cumsum(each / SCALE - DRIFT)
-    return float(np.max(total - np.minimum.accumulate(total), initial=0.0))
+    total = np.concatenate(([0.0], np.cumsum(each / SCALE - DRIFT)))
+    ends = [0, *(found.start() + 1 for found in re.finditer(" ", letters)), len(total) - 1]
+    at = total[ends]
+    words = min(PASSAGE, len(at) - 1)
+    return float(np.max(at[words:] - np.minimum.accumulate(at[: len(at) - words])))
 
 
 def runs(letters: str) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
