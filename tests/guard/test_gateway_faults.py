@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import json
 import logging
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,13 +22,14 @@ from fake_openai import FakeOpenAI, picture, stream
 from guarded import REFUSED_WORD, Spy
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 
+from tls import Server, certify
 from tutela.detectors import trigger
 from tutela.errors import ConfigurationError, StoreError
 from tutela.guard import calls, gateway
 from tutela.guard.openai_answers import Judged
 from tutela.guard.reading import Unexamined
 from tutela.guard.refusals import Refusals
-from tutela.guard.upstream import Upstream
+from tutela.guard.upstream import Upstream, UpstreamFailed
 from tutela.media.types import MiB
 from tutela.server import metrics
 from tutela.server.keys import Keys, Scope
@@ -149,6 +152,32 @@ def test_an_upstream_that_is_silent(serve: Serve, upstream: FakeOpenAI) -> None:
 def test_what_is_no_upstream(url: str) -> None:
     with pytest.raises(ConfigurationError, match="upstream"):
         Upstream(url)
+
+
+def test_a_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
+    """What is sent is sent to nobody else, whatever the environment says."""
+    certify(tmp_path / "own.pem")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(tmp_path / "own.pem")
+    server = Server(tls)
+    try:
+
+        async def ask(trusted: ssl.SSLContext | None) -> int:
+            upstream = Upstream(f"https://localhost:{server.port}", tls=trusted)
+            try:
+                async with upstream.ask("POST", "/v1/x", {}, b"{}", "application/json") as answer:
+                    return answer.status
+            finally:
+                await upstream.close()
+
+        with pytest.raises(UpstreamFailed):
+            asyncio.run(ask(None))
+        assert server.requests == []
+        server.answers.append(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        trusted = ssl.create_default_context(cafile=str(tmp_path / "own.pem"))
+        assert asyncio.run(ask(trusted)) == 200
+    finally:
+        server.close()
 
 
 def test_headers(address: str, upstream: FakeOpenAI) -> None:
