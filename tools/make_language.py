@@ -147,7 +147,10 @@ def gather(
 
 
 def learn(covered: list[str], others: list[str], rng: np.random.Generator) -> np.ndarray:
-    """Logistic regression on the sum of the weights, by Adam, with equal say of both sides."""
+    """Logistic regression on the sum of the weights, by Adam.
+
+    Covered languages have six times the say: to hold a clear text is the worse error.
+    """
     size = language.SIZE
     features = []
     for line in covered + others:
@@ -199,7 +202,7 @@ def main() -> None:
     prose = {file.stem: file.read_text("utf-8").splitlines()[::2] for file in files}
     covered, others = gather(texts, prose, rng)
     print(f"{len(covered)} stretches of covered languages, {len(others)} of others")
-    (given.to).write_bytes(learn(covered, others, rng).tobytes())
+    given.to.write_bytes(learn(covered, others, rng).tobytes())
 
 
 if __name__ == "__main__":
