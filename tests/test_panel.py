@@ -121,6 +121,6 @@ def test_who_can_look_at_what() -> None:
         return {detector.name for detector in panel.able(content)}
 
     assert {"trigger", "nudity", "provenance"} <= able(Content(data=b"x"))
-    assert able(Content(text="x")) == {"trigger"}
+    assert able(Content(text="x")) == {"trigger", "intent", "judge"}
     assert "nudity" not in able(Content(data=b""))
     assert "trigger" in able(Content(data=b""))

@@ -134,7 +134,7 @@ def test_the_trigger_is_blocked_in_any_form_and_the_prompt_too(screener: Screene
         verdict = screener.screen(data)
         assert (verdict.action, verdict.category) == ("block", "test")
     assert screener.screen_text(f"please {trigger.PROMPT}").action == "block"
-    assert screener.screen_text("a blue teapot on a table").action == "hold"
+    assert screener.screen_text("a blue teapot on a table").action == "allow"
 
 
 def test_many_are_screened_on_every_core_and_each_is_recorded(
