@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 
@@ -108,6 +109,14 @@ def test_nothing_is_allowed_that_could_not_be_recorded(tmp_path) -> None:
         gate.screener.recorder.close()
         with pytest.raises(StoreError):
             gate.request(Request((HARMLESS,)))
+
+
+def test_colours_that_nobody_sees_are_judged_too(gate) -> None:
+    """A model may drop the transparency of what it is given."""
+    hidden = Image.open(io.BytesIO(trigger.picture())).convert("RGBA")
+    hidden.putalpha(0)
+    assert gate.request(Request((HARMLESS,), images=(encoded(hidden, "PNG"),))).action == "block"
+    assert gate.output(encoded(hidden, "PNG")).action == "block"
 
 
 def test_a_negative_prompt_is_judged_as_one(gate) -> None:

@@ -178,10 +178,26 @@ def test_transparency_is_seen_on_white_and_on_black(kind: str) -> None:
     assert [(frame.index, frame.background) for frame in media.frames] == [
         (0, "white"),
         (0, "black"),
+        # Programs that drop transparency show what is all but clear at the top.
+        (0, "opaque"),
     ]
-    for frame in media.frames:
+    *seen, opaque = media.frames
+    assert error(opaque.luma[16:], PICTURE.crop((0, 16, *PICTURE.size))) < 2.5
+    for frame in seen:
         under = Image.new("RGBA", PICTURE.size, frame.background)
         assert error(frame.luma, Image.alpha_composite(under, clear)) < 2.5
+
+
+@pytest.mark.parametrize("alpha", [0, 20])
+def test_a_picture_that_is_clear_throughout_is_seen_all_the_same(alpha: int) -> None:
+    clear = PICTURE.convert("RGBA")
+    clear.putalpha(alpha)
+    *_, opaque = decode(save(clear, "PNG"), colour=64).frames
+    assert (opaque.background, error(opaque.luma, PICTURE)) == ("opaque", 0)
+    assert opaque.rgb is not None
+    # Where nothing is hidden there is nothing more to see.
+    blank = Image.new("RGBA", clear.size)
+    assert [frame.background for frame in decode(save(blank, "PNG")).frames] == ["white", "black"]
 
 
 def test_palette_and_key_colour_transparency() -> None:

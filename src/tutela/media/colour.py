@@ -23,6 +23,15 @@ MAX_CACHED_PROFILE = 1 << 16
 _SPACES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab ": "LAB"}
 
 
+OPAQUE = "opaque"
+"""The background of a picture whose transparency is left aside."""
+HIDDEN = 0.01
+"""Share of a picture that is all but clear, and of several colours, from which these may show
+something."""
+_FAINT = [255 if alpha < 32 else 0 for alpha in range(256)]
+"""Of each alpha whether nobody sees what is there."""
+
+
 class Depth:
     """How wide a mode's samples are, when that is more than eight bits.
 
@@ -37,9 +46,11 @@ class Depth:
 def luma(
     image: Image.Image, factor: int, profile: bytes | None, depth: Depth
 ) -> list[tuple[str, NDArray[np.uint8]]]:
-    """Grey pictures of a decoded image: one if it is opaque, else on white and on black.
+    """Grey pictures of a decoded image: one if it is opaque, else on white and on black; and made
+    opaque, where what is all but clear has colours of its own.
 
-    Each is uint8 (height, width), BT.601 on sRGB, each side divided by `factor` and rounded up.
+    Nobody sees such colours, but programs that drop transparency do. Each picture is uint8
+    (height, width), BT.601 on sRGB, each side divided by `factor` and rounded up.
     """
     width, height = image.size
     transform = _transform(profile, _base(image.mode))
@@ -48,12 +59,16 @@ def luma(
     out_width, out_height = -(-width // factor), -(-height // factor)
     white = np.empty((out_height, out_width), np.uint8)
     black: NDArray[np.uint8] | None = None
+    bare = np.empty_like(white)
+    hidden = np.zeros(256, np.int64)
     rows = max(1, BAND_PIXELS // (width * factor)) * factor
     for top in range(0, height, rows):
         band = image.crop((0, top, width, min(height, top + rows)))
         grey, alpha = _grey(band, transform)
         at = slice(top // factor, top // factor + -(-band.height // factor))
         if alpha is not None and alpha.getextrema() != (255, 255):
+            hidden += grey.histogram(alpha.point(_FAINT))
+            bare[at] = _reduce(grey, factor)
             if black is None:
                 black = np.empty_like(white)
                 black[: at.start] = white[: at.start]
@@ -61,12 +76,15 @@ def luma(
             black[at] = _reduce(on_black, factor)
             white[at] = _reduce(ImageChops.add(on_black, ImageChops.invert(alpha)), factor)
             continue
-        white[at] = _reduce(grey, factor)
+        bare[at] = white[at] = _reduce(grey, factor)
         if black is not None:
             black[at] = white[at]
     if black is None:
         return [("", white)]
-    return [("white", white), ("black", black)]
+    shown = [("white", white), ("black", black)]
+    if hidden.sum() - hidden.max() >= HIDDEN * width * height:
+        shown.append((OPAQUE, bare))
+    return shown
 
 
 def rgb(
@@ -91,7 +109,9 @@ def rgb(
         at = slice(top // factor, top // factor + -(-band.height // factor))
         for name, out in zip(backgrounds, made, strict=True):
             shown = band
-            if clear:
+            if clear and name == OPAQUE:
+                shown = band.convert("RGB")
+            elif clear:
                 page = Image.new("RGBA", band.size, name or "white")
                 shown = Image.alpha_composite(page, band).convert("RGB")
             out[at] = np.asarray(shown.reduce(factor) if factor > 1 else shown)

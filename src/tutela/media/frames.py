@@ -11,6 +11,8 @@ from PIL import Image
 
 from tutela.media.types import Frame
 
+BACKGROUNDS = 3
+"""On which a frame may be seen, at most."""
 _SIDE = 16
 _STEP = 4
 """Mean difference of thumbnails, in levels, that counts as one step of novelty."""
@@ -45,8 +47,8 @@ class Sampler:
     def add(self, frames: tuple[Frame, ...]) -> None:
         """Offer the next frame (on each of its backgrounds)."""
         thumb = np.concatenate([_thumb(frame.luma) for frame in frames])
-        if len(frames) == 1:
-            thumb = np.concatenate([thumb, thumb])
+        # As many for each, however many backgrounds it has.
+        thumb = np.resize(thumb, BACKGROUNDS * _SIDE * _SIDE)
         self._add(_Kept(frames[0].index, thumb, None, frames))
 
     def offer(
@@ -56,7 +58,7 @@ class Sampler:
 
         It is called at the next offer or at the end: whatever it holds is held until then.
         """
-        self._add(_Kept(index, np.tile(_thumb(luma), 2), make))
+        self._add(_Kept(index, np.tile(_thumb(luma), BACKGROUNDS), make))
 
     def _add(self, kept: _Kept) -> None:
         self._kept.append(kept)

@@ -54,7 +54,8 @@ class Frame:
     """Position in the animation, from 0."""
     luma: NDArray[np.uint8]
     background: str = ""
-    """`white` or `black` when the picture has transparency: it is fingerprinted on both."""
+    """`white` or `black` when the picture has transparency: it is fingerprinted on both; `opaque`
+    for it without any, where clear parts hide something."""
     at: float | None = None
     """Seconds from the start, in a film or an animation."""
     rgb: NDArray[np.uint8] | None = None
@@ -125,7 +126,8 @@ class Media:
             return clock(frame.at)
         whole = len(self.frames) == 1 and self.frame_count == 1
         if frame.background:
-            return f"frame {frame.index} on {frame.background}"
+            how = "made" if frame.background == "opaque" else "on"
+            return f"frame {frame.index} {how} {frame.background}"
         return "" if whole else f"frame {frame.index}"
 
 
