@@ -37,6 +37,7 @@ STATUS: Mapping[type[errors.TutelaError], tuple[int, str]] = {
     errors.SealBroken: (500, "internal"),
     errors.ReceiptInvalid: (500, "internal"),
     errors.FetchRefused: (422, "fetch-refused"),
+    errors.Unexaminable: (500, "internal"),
     errors.RequestRefused: (500, "internal"),
     errors.MarkingFailed: (500, "internal"),
     errors.OutputRefused: (500, "internal"),
