@@ -12,6 +12,7 @@ words themselves. `docs/design/intent.md` lists them all.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from typing import Final, TypeAlias
 
 from tutela.detectors.intent.scene import Hits, Scene, governed, told, without
@@ -66,8 +67,13 @@ CORE: Final[dict[str, float]] = {
     "young approached for sex": 0.7,
 }
 """The combinations that suffice alone, each with the least likelihood that it gives."""
-MET: Final = 0.5
+MET: Final = 0.8
 """How near a core combination must be to have its floor."""
+
+TERSE: Final = 14
+"""Words of a sentence so short that it may ask for something without saying so."""
+LOOSE: Final = frozenset({"is", "only", "just", "are", "was"})
+"""Words that begin an age no unit of which is said."""
 
 
 class Facts:
@@ -77,7 +83,7 @@ class Facts:
         self.scene = scene
         self.strict = strict
         grades = [g for g in scene["grade"] if _beside(scene, [g], scene["young person child"], 2)]
-        self.minor: Hits = [*scene["child age"], *grades]
+        self.minor: Hits = [*scene["child"], *_ages(scene), *grades]
         # "young woman", "young smiling woman" say that she is adult, where they stand together.
         named = {(hit.start, hit.end) for hit in scene["person"]}
         self.young: Hits = [
@@ -99,6 +105,7 @@ class Facts:
         self.sexual = without(scene["sexual"], [*self.named, *spoken])
         self.drawn = without(scene["drawn"], excused)
         self.undress = without(scene["undress"], [*scene["doing"], *excused])
+        self._asking: set[int] | None = None
         generic = {(hit.start, hit.end) for hit in scene["adult young"]}
         self.known: Hits = [
             *scene["known"],
@@ -124,6 +131,21 @@ class Facts:
         worn = scene["clothes garment"]
         self.stripped = without(self._strips(worn, told=True), spoken)
 
+    def asked(self, hit: Hit) -> bool:
+        """Whether a sentence may ask for something: it, or one beside it, says so, or it is as
+        short as an order or a list of what is to be shown."""
+        sentences = self.scene.text.sentences
+        if self._asking is None:
+            wants = self.scene["make remove picture tool seek send ask secret unseen"]
+            own = {(one.start, one.end) for one in self.undress}
+            said = {sentences[one.start] for one in wants if (one.start, one.end) not in own}
+            self._asking = {near + by for near in said for by in (-1, 0, 1)}
+        sentence = sentences[hit.start]
+        if sentence in self._asking:
+            return True
+        here = sentences[self.scene.start : self.scene.end]
+        return bisect_right(here, sentence) - bisect_left(here, sentence) <= TERSE
+
     def _strips(self, clothes: Hits, told: bool = False) -> Hits:
         """Clothes that are taken off or away: not a stain on them. What somebody does as a matter
         of fact is left out, unless `told`."""
@@ -148,13 +170,40 @@ class Facts:
                 ):
                     continue
                 start, end = min(taken.start, worn.start), max(taken.end, worn.end)
-                found.append(Hit(start, end, worn.language))
+                found.append(Hit(start, end, worn.language, True))
                 break
         return found
 
 
+def _ages(scene: Scene) -> Hits:
+    """Ages of somebody: a number at the end of its phrase ("only two groups", "is 13") is one where
+    nothing counts on from it or somebody stands close by in its sentence."""
+    found: Hits = []
+    words, sentences = scene.text.words, scene.text.sentences
+    who: Hits | None = None
+    for hit in scene["age"]:
+        if hit.end - hit.start > 1 and words[hit.start] in LOOSE and hit.end < scene.end:
+            if who is None:
+                who = scene["person young child known picture self own"]
+            if not any(
+                sentences[other.start] == sentences[hit.start]
+                and (other.start >= hit.end or other.end <= hit.start)
+                and scene.apart(other, hit) <= (1 if other.start >= hit.end else 3)
+                for other in who
+            ):
+                continue
+        found.append(hit)
+    return found
+
+
 def _over(one: Hit, other: Hit) -> bool:
     return one.start < other.end and other.start < one.end
+
+
+def _opens(scene: Scene, hit: Hit) -> bool:
+    """Whether a hit begins its part of a sentence, as an order does."""
+    clauses = scene.text.clauses
+    return hit.start == scene.start or clauses[hit.start - 1] != clauses[hit.start]
 
 
 def _beside(scene: Scene, one: Hits, other: Hits, within: float) -> bool:
@@ -195,7 +244,8 @@ def _nudification(facts: Facts, unwanted: bool) -> dict[str, float]:
         found["strip picture"] = scene.meet(facts.strip, scene["picture"], near=8)
         found["strip with tool"] = scene.meet(facts.strip, scene["tool"], near=8)
         if not _beside(scene, facts.strip, scene["lying"], 7):
-            found["strip"] = 1.0
+            opens = any(_opens(scene, hit) for hit in facts.strip)
+            found["strip" if opens or scene["make tool picture ask seek"] else "strips"] = 1.0
     if facts.outer:
         found["garment of known"] = scene.meet(facts.outer, known, near=3, far=8, over=True)
         found["garment of person"] = scene.meet(facts.outer, scene["person adult"], near=5)
@@ -226,15 +276,19 @@ def _nudification(facts: Facts, unwanted: bool) -> dict[str, float]:
 
 
 def _aimed(facts: Facts) -> Hits:
-    """Undressing that may be meant for somebody in particular: all of it, but for a plain
-    description ("a naked man on his bike") that asks for no edit."""
+    """Undressing that may be meant for somebody in particular: not what stands in a sentence that
+    asks for nothing, apart from whoever is known, nor a plain description ("a naked man on his
+    bike") that asks for no edit."""
     scene = facts.scene
+    aimed = [
+        hit for hit in facts.undress if facts.asked(hit) or scene.nearest([hit], facts.known) == 0
+    ]
     if scene["make remove tool picture"]:
-        return facts.undress
+        return aimed
     generic = [h for h in scene["adult"] if not any(_over(h, k) for k in scene["known"])]
     return [
         hit
-        for hit in facts.undress
+        for hit in aimed
         if not any(
             0 <= other.start - hit.end <= 1 or 0 <= hit.start - other.end <= 1 for other in generic
         )

@@ -114,7 +114,7 @@ def _same(one: Hit, other: Hit) -> bool:
 
 
 def _holds(long: Hit, short: Hit) -> bool:
-    return long.start < short.start and short.end < long.end
+    return long.gapped and long.start < short.start and short.end < long.end
 
 
 def _closeness(apart: float, near: float, far: float) -> float:
@@ -188,9 +188,26 @@ def told(scene: Scene, harmful: Hits, strict: frozenset[int]) -> Hits:
         found += [
             hit
             for hit in harmful
-            if clauses[hit.start] == clauses[hit.end - 1] == clause and hit.end > one.start
+            if clauses[hit.start] == clauses[hit.end - 1] == clause
+            and hit.end > one.start
+            and not _ordered(scene, one, hit)
         ]
     return found
+
+
+def _ordered(scene: Scene, one: Hit, harm: Hit) -> bool:
+    """Whether a harm behind a report is an order that it passes on ("… told me undress her"): it
+    has somebody for its object, and no minor stands before it who would be the one to do it."""
+    if harm.start < one.end or not any(
+        harm.start <= hit.start and hit.end <= harm.end for hit in scene["undress nudify remove"]
+    ):
+        return False
+    if not any(hit.start == harm.end for hit in scene["known person picture"]):
+        return False
+    return not any(
+        one.start < hit.end - 1 and one.end <= hit.end <= harm.start
+        for hit in scene["own child age young"]
+    )
 
 
 def _over(one: Hit, other: Hit) -> bool:

@@ -77,6 +77,8 @@ class Hit:
     end: int
     language: int
     """Number of the lexicon."""
+    gapped: bool = False
+    """Whether other words stand between its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +234,9 @@ class Words:
         hiding = [NUMBER[name] for name in HIDING]
         count = len(known)
         for start, what in enumerate(known):
-            stack = [(node, start + 1, what.value) for node in what.starts]
+            stack = [(node, start + 1, what.value, False) for node in what.starts]
             while stack:
-                node, at, value = stack.pop()
+                node, at, value, gapped = stack.pop()
                 for role, language, bound, fixed in node.ends:
                     if not home[language] and (
                         bound or (at == start + 1 and what.everyday - {language})
@@ -256,7 +258,7 @@ class Words:
                     mine = found[role]
                     old = mine.get(start)
                     if old is None or old.end < at:
-                        mine[start] = Hit(start, at, language)
+                        mine[start] = Hit(start, at, language, gapped)
                 if at >= count:
                     continue
                 if node.next:
@@ -264,7 +266,8 @@ class Words:
                     for word in here.ids:
                         follow = node.next.get(word)
                         if follow is not None:
-                            stack.append((follow, at + 1, here.value if here.value >= 0 else value))
+                            read = here.value if here.value >= 0 else value
+                            stack.append((follow, at + 1, read, gapped))
                 if node.gap is not None:
                     beyond = node.gap.next
                     last = min(count, at + self._gap(known, at))
@@ -274,7 +277,7 @@ class Words:
                         for word in known[skip].ids:
                             follow = beyond.get(word)
                             if follow is not None:
-                                stack.append((follow, skip + 1, value))
+                                stack.append((follow, skip + 1, value, gapped or skip > at))
         return _unhidden(found, count)
 
     def _gap(self, known: Sequence[_Known], at: int) -> int:
@@ -423,7 +426,11 @@ class Words:
                 ]
                 continue
             begins = part.endswith("*")
-            pieces = split(part.rstrip("*"))
+            plain = part.rstrip("*")
+            pieces = [plain] if plain.isascii() and plain.isalpha() else split(plain)
+            if entry == part and all(piece.isdecimal() for piece in pieces):
+                # Of "18+" a number alone is left, which says nothing.
+                return
             for index, piece in enumerate(pieces):
                 table = self._begins if begins and index == len(pieces) - 1 else self._exact
                 word = table.setdefault(piece, len(self._exact) + len(self._begins))
