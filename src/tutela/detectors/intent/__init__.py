@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -21,7 +22,7 @@ from tutela.detectors.intent.language import identify
 from tutela.detectors.intent.scene import WINDOW, Scene
 from tutela.detectors.intent.words import split, vocabulary
 from tutela.findings import INTENTS, LANGUAGE, Finding
-from tutela.media.text import plain, readings
+from tutela.media.text import Reading, plain, readings
 from tutela.media.types import MediaFacts
 
 __all__ = ["INTENT", "Assessment", "Intent", "judge"]
@@ -31,6 +32,12 @@ LEAST: Final = 0.05
 MOST: Final = 0.99
 FIELDS: Final = 16
 """Texts that are judged one by one; of more, the joined text alone."""
+
+NAMED: Final = re.compile(
+    r"\b((?i:nudes?|photos?|photographs?|pictures?|pics?|images?|portraits?|selfies?|videos?)"
+    r" of) [A-Z][^\W\d_]+(?:[-' ’][A-Z][^\W\d_]+){1,3}\b"
+)
+"""A picture of somebody whose first and last name it gives: as good as somebody known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +85,11 @@ def judge(texts: Sequence[str], unwanted: str = "") -> Assessment:
     why: dict[str, None] = {}
     seen: set[tuple[str, ...]] = set()
     for text in _together(texts):
-        for reading in readings(text, vocabulary().telling):
+        named = NAMED.sub(r"\1 this person", text)
+        given = readings(text, vocabulary().telling)
+        if named != text:
+            given += (Reading(named, "somebody named"),)
+        for reading in given:
             pieces = tuple(split(reading.text))
             if pieces in seen:
                 continue

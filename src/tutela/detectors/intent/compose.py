@@ -15,7 +15,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import Final, TypeAlias
 
-from tutela.detectors.intent.scene import Hits, Scene, governed, told, without
+from tutela.detectors.intent.scene import Hits, Scene, cared, governed, served, told, without
 from tutela.detectors.intent.words import Hit
 from tutela.findings import ADULT_SEXUAL, CHILD_EXPLOITATION, CHILD_SEXUALISATION, NUDIFICATION
 
@@ -343,7 +343,7 @@ def _unbathed(scene: Scene, undressed: Hits) -> Hits:
 
 def _exploitation(facts: Facts) -> dict[str, float]:
     scene = facts.scene
-    own = [*scene["own"], *_everyday(scene)]
+    own = [*scene["own"], *_everyday(scene), *served(scene), *cared(scene)]
     found = {**_material(facts), **_approach(facts, "minor", facts.minor)}
     found |= _approach(facts, "young", facts.young)
     found |= _approach(facts, "marked", without(scene["marked"], scene["own"]))

@@ -21,7 +21,7 @@ ROLES: Final = (
     "suggestive", "make", "tool", "fake", "seek", "groom", "coax", "contact", "secret", "unseen",
     "romance", "abuse", "send", "place", "justify", "self", "code", "drawn", "exploit", "negation",
     "swim", "bath", "medical", "parenting", "art", "dance", "daily", "nature", "idiom", "protect",
-    "ask", "told", "plea",
+    "ask", "told", "plea", "carer",
 )  # fmt: skip
 """Every role that a lexicon may list words for."""
 NEEDED: Final = (

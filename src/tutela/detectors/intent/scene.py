@@ -180,6 +180,7 @@ def told(scene: Scene, harmful: Hits, strict: frozenset[int]) -> Hits:
     found: Hits = []
     for one in scene["told"]:
         if one.language in strict and not scene["plea"]:
+            found += _examined(scene, one)
             continue
         clause = clauses[one.start]
         asked = [*asking, *(hit for hit in scene["ask"] if hit.start > one.start)]
@@ -193,6 +194,69 @@ def told(scene: Scene, harmful: Hits, strict: frozenset[int]) -> Hits:
             and not _ordered(scene, one, hit)
         ]
     return found
+
+
+def _examined(scene: Scene, one: Hit) -> Hits:
+    """Outer clothes that somebody takes off because a doctor or nurse says so, where nothing in the
+    scene asks for a picture or for anything else."""
+    clauses = scene.text.clauses
+    clause = clauses[one.start]
+    if (
+        not any(one.start <= hit.start < one.end for hit in scene["medical"])
+        or scene["make picture tool seek send secret unseen sexual suggestive undress"]
+    ):
+        return []
+    return [
+        Hit(taken.start, worn.end, worn.language, True)
+        for taken in scene["remove"]
+        for worn in scene["garment"]
+        if one.end <= taken.start <= worn.start
+        and clauses[taken.start] == clauses[worn.end - 1] == clause
+    ]
+
+
+def served(scene: Scene) -> Hits:
+    """Minors whom an expression of protection serves ("report pictures of children", "protect a
+    girl from …"): it stands before them in their part of the sentence, with nothing between that
+    asks for anything, and nothing in the scene hides, presses, courts or is sexual."""
+    if not scene["protect"] or scene["secret unseen groom coax romance sexual suggestive undress"]:
+        return []
+    clauses = scene.text.clauses
+    asking = scene["ask make seek self contact"]
+    return [
+        who
+        for who in scene["child age young marked"]
+        if any(
+            other.end <= who.start
+            and clauses[other.start] == clauses[who.start]
+            and scene.apart(other, who) <= 3
+            and not any(other.end <= one.start < who.start for one in asking)
+            for other in scene["protect"]
+        )
+    ]
+
+
+def cared(scene: Scene) -> Hits:
+    """Minors of whom is asked how those do whose work they are ("how do teachers gain the trust of
+    children"): who asks stands right before, and the scene has nobody else and nothing more."""
+    if (
+        not scene["carer"]
+        or scene[
+            "self secret unseen contact romance sexual suggestive undress nudify bare clothes"
+            " garment make send picture abuse exploit justify adult"
+        ]
+    ):
+        return []
+    clauses = scene.text.clauses
+    carers = scene.before(scene["ask"], scene["carer"], 2)
+    return [
+        who
+        for who in scene["child age young marked"]
+        if any(
+            other.end <= who.start and clauses[other.start] == clauses[who.start]
+            for other in carers
+        )
+    ]
 
 
 def _ordered(scene: Scene, one: Hit, harm: Hit) -> bool:
