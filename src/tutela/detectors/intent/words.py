@@ -109,8 +109,15 @@ class _Node:
     def __init__(self) -> None:
         self.next: dict[int, _Node] = {}
         self.gap: _Node | None = None
-        self.ends: list[tuple[int, int, bool, int]] = []
+        self.ends: tuple[tuple[int, int, bool, int], ...] = ()
         """Role, language, whether it counts only in that language, age (-1: the number read)."""
+
+    def follow(self, word: int) -> _Node:
+        """What may follow a word behind these; made where nothing did yet."""
+        node = self.next.get(word)
+        if node is None:
+            node = self.next[word] = _Node()
+        return node
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +143,11 @@ def fold(word: str) -> str:
     parts = unicodedata.normalize("NFD", word)
     plain = "".join(char for char in parts if not unicodedata.combining(char))
     return unicodedata.normalize("NFC", plain).replace("ı", "i").replace("ł", "l").replace("đ", "d")
+
+
+def _pieces(word: str) -> list[str]:
+    """`split` of a word of an entry: a plain one is its only piece."""
+    return [word] if word.isascii() and word.isalpha() and word.islower() else split(word)
 
 
 def split(text: str) -> list[str]:
@@ -168,15 +180,15 @@ class Words:
         for number, lexicon in enumerate(self.lexicons):
             for word in lexicon.common:
                 for form in {word, fold(word)} if len(word) > 1 else {word}:
-                    self._common.setdefault("".join(split(form)), []).append(number)
+                    self._common.setdefault("".join(_pieces(form)), []).append(number)
         everyday: dict[str, set[int]] = {}
         for number, lexicon in enumerate(self.lexicons):
             for word in (*lexicon.everyday, *lexicon.common):
-                everyday.setdefault("".join(split(word)), set()).add(number)
+                everyday.setdefault("".join(_pieces(word)), set()).add(number)
             for entries in lexicon.cues.values():
                 for entry in entries:
                     if " " not in entry and not entry.endswith("*"):
-                        everyday.setdefault("".join(split(entry)), set()).add(number)
+                        everyday.setdefault("".join(_pieces(entry)), set()).add(number)
         self._everyday = {word: frozenset(numbers) for word, numbers in everyday.items()}
         shared = self._shared()
         for number, lexicon in enumerate(self.lexicons):
@@ -419,24 +431,20 @@ class Words:
                 nodes = [node.gap for node in nodes if node.gap is not None]
                 continue
             if part == "{n}":
-                nodes = [
-                    node.next.setdefault(word, _Node())
-                    for node in nodes
-                    for word in (_DIGITS, _number(number))
-                ]
+                nodes = [node.follow(word) for node in nodes for word in (_DIGITS, _number(number))]
                 continue
             begins = part.endswith("*")
             plain = part.rstrip("*")
-            pieces = [plain] if plain.isascii() and plain.isalpha() else split(plain)
+            pieces = _pieces(plain)
             if entry == part and all(piece.isdecimal() for piece in pieces):
                 # Of "18+" a number alone is left, which says nothing.
                 return
             for index, piece in enumerate(pieces):
                 table = self._begins if begins and index == len(pieces) - 1 else self._exact
                 word = table.setdefault(piece, len(self._exact) + len(self._begins))
-                nodes = [node.next.setdefault(word, _Node()) for node in nodes]
+                nodes = [node.follow(word) for node in nodes]
         for node in nodes:
-            node.ends.append((role, number, bound, age))
+            node.ends += ((role, number, bound, age),)
 
 
 _DIGITS: Final = -1
