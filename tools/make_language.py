@@ -1,11 +1,11 @@
 """Make the weights that tell covered languages from others: detectors/intent/language.bin.
 
-They are learnt from the translations that Django and Sphinx ship (BSD licences), from the word
-frequencies of wordfreq (data CC BY-SA 4.0), from the standard library's source (names, code,
-English), from the words of the lexicons, from scrambled letters, and from every other line of
-what is given: English image prompts (`--texts`) and prose by language (`--prose`).
+They are learnt from the translations that Django and Sphinx ship (BSD licences), from the standard
+library's source (names, code, English), from the words of the lexicons, from scrambled letters,
+and from every other line of what is given: English image prompts (`--texts`) and prose by
+language (`--prose`).
 
-    pip install django==5.2.19 sphinx==9.0.4 polib wordfreq==3.1.1
+    pip install django==5.2.19 sphinx==9.0.4 polib
     python tools/make_language.py [--texts prompts.txt] [--prose folder]
 """
 
@@ -18,11 +18,11 @@ import sysconfig
 import tomllib
 import unicodedata
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import polib
-import wordfreq
 
 from tutela.detectors.intent import language
 from tutela.media.text import plain
@@ -32,6 +32,29 @@ COVERED = {"en", "es", "pt", "fr", "de", "it", "nl", "tr", "id", "sw", "pl", "vi
 COVERED |= {"hi", "ms", "bn", "zh", "ja", "ko", "th"}
 NEAR = {"gl", "ast", "ia", "io", "ca", "ca@valencia", "af", "fy", "lb", "br", "eo", "az", "tk"}
 """Too near to a covered language, or too mixed, to be called unreadable: not learnt from."""
+EVERYDAY = {
+    "sw": """
+    mimi wewe yeye sisi ninyi wao huyu huyo yule hawa hao wale hii hiyo ile hizi hizo zile hiki
+    hicho kile hivi hivyo vile hapa hapo pale huku huko kule leo kesho jana sasa baadaye mapema
+    asubuhi mchana jioni usiku siku wiki mwezi mwaka saa dakika moja mbili tatu nne tano sita saba
+    nane tisa kumi nyumba nyumbani mlango dirisha meza kiti kitanda jiko chumba bustani barabara
+    njia mji kijiji nchi dunia bahari ufuo ufukweni ziwa mto mlima msitu shamba mti maua majani
+    jua nyota mvua upepo wingu theluji moto maji chai maziwa mkate nyama samaki yai matunda ndizi
+    chungwa embe chumvi sukari mtu watu mwanamume mwanamke mzee kijana msichana mvulana mtoto
+    watoto mama baba kaka dada rafiki mwalimu mwanafunzi daktari mbwa paka ng'ombe mbuzi kuku
+    ndege simba tembo twiga farasi nyoka mwavuli kofia nguo viatu shati gauni mfuko kitabu kalamu
+    karatasi picha gari baiskeli treni meli mpira muziki wimbo ngoma mkono mguu kichwa uso jicho
+    macho sikio mdomo pua nywele kubwa mdogo kidogo refu fupi nzuri mbaya mpya zamani safi chafu
+    baridi nyeupe nyeusi nyekundu njano kijani bluu rangi anatembea anakimbia anakaa anasimama
+    anacheza anakula anakunywa analala anasoma anaandika anaimba anaona anasikia anapenda anataka
+    anajua anasema anakuja anakwenda alikuwa alikwenda alisema walikuwa wanacheza wanakwenda
+    tunakwenda ninapenda nilikuwa itakuwa inaweza ana wana kuna hakuna wenye mwenye yenye lenye
+    karibu mbali juu chini ndani nje mbele nyuma kati kando pamoja peke kwa sababu lakini kwamba
+    kama ikiwa halafu kisha bado tena tayari labda hakika ndiyo hapana tafadhali asante habari
+    kwaheri nani nini wapi lini vipi ngapi
+    """,
+}
+"""Words of our own for a language of which the other sources hold few."""
 EDGE = 1.2
 """The most that one run of letters may weigh."""
 DROPPED = 0.5
@@ -65,12 +88,16 @@ def unmarked(text: str) -> str:
     return unicodedata.normalize("NFC", re.sub("[\u0300-\u036f]", "", parts))
 
 
-def lexicon_words() -> list[str]:
-    words: list[str] = []
+def lexicon_words() -> dict[str, tuple[list[str], list[str]]]:
+    """By language: everyday words, and all words of the lexicon."""
+    found = {}
     for file in sorted((FOLDER / "lexicons").glob("*.toml")):
-        for entries in tomllib.loads(file.read_text("utf-8")).get("cues", {}).values():
-            words += [bare(entry.replace("_", " ").replace("*", "")) for entry in entries]
-    return [word for word in words if word]
+        lexicon = tomllib.loads(file.read_text("utf-8"))
+        cues, code = lexicon["cues"], lexicon["language"]
+        words = [bare(each.replace("_", " ").replace("*", "")) for each in chain(*cues.values())]
+        everyday = map(bare, [*cues.get("common", []), *EVERYDAY.get(code, "").split()])
+        found[code] = list(filter(None, everyday)), list(filter(None, words))
+    return found
 
 
 def scrambled(text: str, rng: np.random.Generator) -> str:
@@ -108,11 +135,10 @@ def stretches(lines: list[str], rng: np.random.Generator) -> list[str]:
     return run[:MOST]
 
 
-def frequent(code: str, rng: np.random.Generator) -> str:
-    """Words of a language, the frequent ones more often, in random order."""
-    counts = wordfreq.get_frequency_dict(code, "best")
-    share = np.sqrt(np.fromiter(counts.values(), float))
-    return bare(" ".join(rng.choice(list(counts), 60_000, p=share / share.sum())))
+def mixed(everyday: list[str], words: list[str], rng: np.random.Generator) -> str:
+    """Words of a lexicon in random order, every other one an everyday word."""
+    run = np.column_stack([rng.choice(everyday, 8_000), rng.choice(words, 8_000)])
+    return " ".join(run.ravel().tolist())
 
 
 def gather(
@@ -125,9 +151,8 @@ def gather(
     found += [
         (code, stretches([bare(line) for line in lines], rng)) for code, lines in prose.items()
     ]
-    for code in wordfreq.available_languages("best"):
-        if code not in {"zh", "ja", "ko"}:
-            found.append((code, list(windows(frequent(code, rng), rng))))
+    lexicons = lexicon_words()
+    found += [(code, list(windows(mixed(*each, rng), rng))) for code, each in lexicons.items()]
     covered, others = [], []
     for code, run in found:
         base = re.split("[_@]", code)[0]
@@ -137,7 +162,7 @@ def gather(
     for file in sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))[:120]:
         code_lines += list(windows(bare(file.read_text("utf-8", "replace")), rng))
     lines = [line for text in texts for line in windows(bare(text), rng)]
-    words = np.array(lexicon_words())
+    words = np.array([word for _, every in lexicons.values() for word in every])
     tags = [" ".join(rng.choice(words, int(rng.integers(4, 9)))) for _ in range(30_000)]
     some = np.array(sorted({word for line in [*code_lines, *lines] for word in line.split()}))
     tags += [" ".join(rng.choice(some, int(rng.integers(4, 9)))) for _ in range(30_000)]
