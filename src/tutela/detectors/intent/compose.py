@@ -320,6 +320,7 @@ def _sexualisation(facts: Facts, unwanted: bool) -> dict[str, float]:
                 found["minor twice suggestive"] = scene.meet(minor, scene["suggestive"])
         if unwanted:
             found["minor unwanted clothes"] = 1.0
+    young = [hit for hit in young if facts.asked(hit)]
     if young:
         found["young undressed"] = scene.meet(young, undressed, near=8, far=20)
         found["young sexual"] = scene.meet(young, facts.sexual, near=6, far=16)

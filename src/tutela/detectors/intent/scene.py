@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from typing import Final, TypeAlias
 
 from tutela.detectors.intent.words import NUMBER, Hit, Text
 
-SENTENCE: Final = 5.0
-"""How many words the end of a sentence counts for in a distance."""
+SENTENCE: Final = 9.0
+"""How many words the end of a sentence counts for in a distance …"""
+FRAGMENT: Final = 5.0
+"""… beside one no longer than a fragment: lists of what is to be shown have them …"""
+BRIEF: Final = 8
+"""… which has so many words."""
 NEAR: Final = 6.0
 """Words apart up to which two roles stand together …"""
 FAR: Final = 36.0
@@ -26,12 +31,16 @@ class Scene:
         self.text = text
         self.start, self.end = start, end
         self._roles: dict[str, Hits] = {}
-        self.places = [
-            place + SENTENCE * sentence
-            for place, sentence in zip(
-                text.places[start:end], text.sentences[start:end], strict=True
-            )
-        ]
+        sentences = text.sentences[start:end]
+        sizes = Counter(sentences)
+        self.places: list[float] = []
+        ends, last = 0.0, sentences[0] if sentences else 0
+        for place, sentence in zip(text.places[start:end], sentences, strict=True):
+            if sentence != last:
+                brief = min(sizes[last], sizes[sentence]) <= BRIEF
+                ends += (sentence - last) * (FRAGMENT if brief else SENTENCE)
+                last = sentence
+            self.places.append(place + ends)
 
     def __getitem__(self, name: str) -> Hits:
         """Hits of one role, or of several: `"child age"`."""
@@ -266,7 +275,7 @@ def _ordered(scene: Scene, one: Hit, harm: Hit) -> bool:
         harm.start <= hit.start and hit.end <= harm.end for hit in scene["undress nudify remove"]
     ):
         return False
-    if not any(hit.start == harm.end for hit in scene["known person picture"]):
+    if not any(harm.start < hit.start <= harm.end for hit in scene["known person picture"]):
         return False
     return not any(
         one.start < hit.end - 1 and one.end <= hit.end <= harm.start
