@@ -60,18 +60,18 @@ def launch(control: bool, arguments: list[str]) -> None:
     """Run the `tutela` command as it is, but for how often it compacts (and for the control)."""
     from tutela.cli import main
     from tutela.index.live import LiveIndex
-    from tutela.server.app import _Beside
+    from tutela.server.app import Beside
     from tutela.store.recorder import Recorder
 
-    follow = _Beside._follow
+    follow = Beside._follow
 
-    def follow_and_compact(self: _Beside) -> None:
+    def follow_and_compact(self: Beside) -> None:
         follow(self)
         self._screener.matcher.compact()
 
     # Every change makes a new snapshot, five times a second: many kills fall into writing one.
     LiveIndex.needs_compaction = True  # type: ignore[assignment, method-assign]
-    _Beside._follow = follow_and_compact  # type: ignore[method-assign]
+    Beside._follow = follow_and_compact  # type: ignore[method-assign]
     if control:
         insert = Recorder._insert
 
