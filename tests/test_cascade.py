@@ -98,7 +98,8 @@ REST = ("provenance", "nudity", "forensics", "minor", "synthetic")
             ["trigger", "nudity", "minor"],
             ("provenance", "forensics", "synthetic"),
         ),
-        ([match("confirmed")], (0.9, 0.9), [], ("trigger", *REST)),
+        # What costs less than the question is not asked about.
+        ([match("confirmed")], (0.9, 0.9), ["trigger"], REST),
         ([match("reported")], (0.9, 0.9), ["trigger"], REST),
         ([Finding("unexamined", "media")], (0.9, 0.9), ["trigger"], REST),
         ([match("benign")], (0.01, 0.9), ["trigger", "nudity"], None),
@@ -195,7 +196,7 @@ def test_several_contents_share_each_detector_that_they_need() -> None:
         Cascade(SHIPPED, findings, HERE, PICTURE, detectors(), Mode.NEEDED) for findings in there
     ]
     run(cascades, counting)
-    assert batches == [("trigger", 4), ("nudity", 3), ("minor", 1)]
+    assert batches == [("trigger", 5), ("nudity", 3), ("minor", 1)]
     alone = [shipped(findings, detectors())[1] for findings in there]
     assert [one.findings for one in cascades] == [one.findings for one in alone]
     assert [one.left_out for one in cascades] == [one.left_out for one in alone]

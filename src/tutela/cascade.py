@@ -19,6 +19,10 @@ from tutela.policy import Context, Policy
 __all__ = ["Cascade", "Mode", "run"]
 
 
+CHEAP = 1.0
+"""Milliseconds below which a detector runs unasked: asking the policy would cost more."""
+
+
 class Mode(StrEnum):
     """Which detectors run."""
 
@@ -92,7 +96,7 @@ class Cascade:
     def _choose(self) -> Detector | None:
         if not self._pending:
             return None
-        if self._mode == Mode.FULL:
+        if self._mode == Mode.FULL or self._pending[0].cost < CHEAP:
             return self._pending[0]
         kinds = self._later.union(*(detector.kinds for detector in self._pending))
         findings = self.findings

@@ -15,9 +15,6 @@ from tutela.policy import Decision, Policy
 from tutela.policy.engine import shipped
 from tutela.settings import Settings
 
-CHEAP = 1.0
-"""Milliseconds up to which asking the policy whether a detector is needed costs more than it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Judged:
@@ -55,14 +52,14 @@ class Texts:
         content = Content(text=text, unwanted=unwanted, context=context or Context())
         facts = MediaFacts("text", size=len(text.encode("utf-8", "surrogatepass")))
         subject = Subject(text=text, unwanted=unwanted, facts=facts)
-        findings = [*self._panel.known(content, None, ())]
-        dear = []
-        for detector in self._panel.able(content):
-            if detector.cost > CHEAP:
-                dear.append(detector)
-            elif detector.applies(facts):
-                findings += detectors.examine(detector, subject)
-        looked = Cascade(self._policy, findings, content.context, facts, dear, Mode.NEEDED)
+        looked = Cascade(
+            self._policy,
+            self._panel.known(content, None, ()),
+            content.context,
+            facts,
+            self._panel.able(content),
+            Mode.NEEDED,
+        )
         while (needed := looked.next) is not None:
             looked.add(detectors.examine(needed, subject))
         decision = self._policy.decide(looked.findings, content.context, facts)
