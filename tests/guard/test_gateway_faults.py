@@ -165,7 +165,8 @@ def test_a_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
         async def ask(trusted: ssl.SSLContext | None) -> int:
             upstream = Upstream(f"https://localhost:{server.port}", tls=trusted)
             try:
-                async with upstream.ask("POST", "/v1/x", {}, b"{}", "application/json") as answer:
+                # Without a body: the server reads none, and closes.
+                async with upstream.ask("GET", "/v1/x", {}) as answer:
                     return answer.status
             finally:
                 await upstream.close()
