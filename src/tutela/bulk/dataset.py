@@ -21,6 +21,7 @@ import tutela
 from tutela.bulk.scan import Progress, Scan, begin
 from tutela.bulk.shards import Member, Shard, members
 from tutela.content import Content, Context
+from tutela.detectors.minor import NOBODY, UNKNOWN
 from tutela.errors import Rejected
 from tutela.findings import DERIVATIVE, MATCH, MINOR, NOT_EXAMINED, NUDE, NUDITY
 from tutela.media.sniff import container, sniff
@@ -33,9 +34,6 @@ from tutela.verdict import Verdict
 
 LEFT_OUT: Final = ("forensics", "intent", "judge", "lettering", "provenance", "synthetic", "voice")
 """Detectors that tell nothing of what a data set must not hold."""
-NOBODY: Final = "no face"
-"""How the detector of minors ends what it says of a picture that shows nobody it sees."""
-UNTOLD: Final = 0.5
 
 
 @dataclass(slots=True)
@@ -202,9 +200,9 @@ def _count(record: Scan, found: Found, seen: Set[str]) -> dict[str, int]:
             if one["kind"] != MINOR:
                 continue
             likely = one.get("likelihood", 0)
-            found.apparent_minors += likely > UNTOLD
+            found.apparent_minors += likely > UNKNOWN
             somebody = nude or not one.get("detail", "").endswith(NOBODY)
-            found.untold += likely == UNTOLD and somebody
+            found.untold += likely == UNKNOWN and somebody
     return dict(actions)
 
 

@@ -34,6 +34,8 @@ AGE: Final = "age"
 UNDER: Final = 18
 UNKNOWN: Final = 0.5
 """The likelihood where it can't be told. From here on it counts as a minor."""
+NOBODY: Final = "no face"
+"""How the finding ends that is of a picture in which nobody is seen."""
 LOW_SHARE: Final = 0.05
 """Share of people who are younger than `low` years, and of those older than `high`."""
 
@@ -123,7 +125,7 @@ class Minor:
         clear = [face for face in faces if face.score >= SURE and face.height >= SMALLEST]
         clear = clear[:MOST_FACES]
         if not clear:
-            return _unknown("a face too small or unclear" if faces else "no face", view.part)
+            return _unknown("a face too small or unclear" if faces else NOBODY, view.part)
         ages = [apparent(each) for each in self._years(view.rgb, clear)]
         youngest = max(ages, key=lambda age: age.likelihood)
         if len(clear) < len(faces) and youngest.likelihood < UNKNOWN:

@@ -19,12 +19,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tutela.detectors.faces import Face, finder
-from tutela.findings import EDIT, INTENTS, MINOR, NUDITY, Finding
+from tutela.detectors.minor import UNKNOWN
+from tutela.findings import EDIT, INTENTS, MINOR, Finding, shows_nudity
 from tutela.media.views import View
 
 if TYPE_CHECKING:
     from tutela.guard.gate import Part
 
+MASK: Final = "mask"
+"""The name of the part that says where to repaint."""
 SOURCE: Final = "edit"
 VERSION: Final = "1"
 LEAST: Final = 0.004
@@ -44,7 +47,6 @@ SKIN: Final = 0.2
 """… and the share of the picture that has the colour of skin, from which there may be one."""
 COVERED: Final = 0.15
 """Share of a body that the mask covers, from which it lies over it."""
-SEEN_NUDE: Final = 0.5
 MARKED: Final = 0.5
 """Share of white, or of transparency, from which a pixel of a mask is to be repainted."""
 PLAIN: Final = 0.98
@@ -107,11 +109,11 @@ class Together:
         """What the pictures and the mask of a request show."""
         found = [finding for part in pictures for finding in part.findings]
         # One that can't be decoded marks nothing: the request is held for that.
-        masks = [part.examination.views for part in pictures if part.name == "mask"]
+        masks = [part.examination.views for part in pictures if part.name == MASK]
         mask = marked(masks[0]) if masks and masks[0] else None
         person = masked = False
         for part in pictures:
-            if part.name == "mask" and plain(part.examination.views):
+            if part.name == MASK and plain(part.examination.views):
                 continue
             for view in part.examination.views:
                 faces = [face for face in self._faces(view.rgb) if face.score >= SURE]
@@ -121,8 +123,8 @@ class Together:
         person = person or masked
         return Shown(
             person=person,
-            minor=person and _reaches(found, MINOR, 0.5),
-            undressed=_reaches(found, NUDITY, SEEN_NUDE),
+            minor=person and _may_be_minor(found),
+            undressed=shows_nudity(found),
             masked=masked,
         )
 
@@ -196,5 +198,5 @@ def _within(start: float, end: float, size: int) -> tuple[int, int]:
     return max(0, min(size, round(start))), max(0, min(size, round(end)))
 
 
-def _reaches(findings: Sequence[Finding], kind: str, least: float) -> bool:
-    return any(one.kind == kind and (one.likelihood or 0.0) >= least for one in findings)
+def _may_be_minor(findings: Sequence[Finding]) -> bool:
+    return any(one.kind == MINOR and (one.likelihood or 0.0) >= UNKNOWN for one in findings)

@@ -20,7 +20,7 @@ from tutela.content import Content, Context
 from tutela.detectors import Sight
 from tutela.examine import Examination
 from tutela.findings import EDIT, MATCH, Finding
-from tutela.guard.edit import Together, plain
+from tutela.guard.edit import MASK, Together, plain
 from tutela.media.types import MediaFacts
 from tutela.policy.engine import shipped
 from tutela.screening import Screener
@@ -33,7 +33,6 @@ from tutela.verdict import Verdict
 NOT_ASKED: Final = ("forensics", "provenance", "synthetic", "voice")
 """Detectors of how content was made: that has no bearing on what may be asked for."""
 PROMPT: Final = "prompt"
-MASK: Final = "mask"
 SIGHTS: Final = frozenset({Sight.VIEWS})
 
 
